@@ -1,0 +1,17 @@
+/*
+ * Calls that have no safe use here, turned into compile errors. Include it
+ * after every system header has been seen; attr.h does so for everyone.
+ */
+#ifndef BASE_BANNED_H
+#define BASE_BANNED_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#undef alloca /* a macro in glibc; the name is what is poisoned */
+#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok
+#pragma GCC poison atoi atol atoll atof alloca tmpnam mktemp system popen
+
+#endif
