@@ -10,7 +10,10 @@
 #include <string.h>
 #include <time.h>
 
-#undef alloca /* a macro in glibc; the name is what is poisoned */
+/* Where glibc makes them macros; the names are what is poisoned. */
+#undef alloca
+#undef sprintf
+#undef vsprintf
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok
 #pragma GCC poison atoi atol atoll atof alloca tmpnam mktemp system popen
 
