@@ -10,8 +10,8 @@ static bool make_room(struct buf *b, size_t len, struct err *e)
     size_t want;
 
     if (!size_add(b->len, len, &want) || want > b->max)
-        return err_fail(e, ERR_KIND_LIMIT, "%zu bytes and %zu more, at most %zu are held", b->len,
-                        len, b->max);
+        return err_fail(e, ERR_KIND_LIMIT, "%zu bytes and %zu more, at most %zu are held", b->len, len,
+                        b->max);
     if (b->cap - b->start >= want)
         return true;
     /* Slide only when that frees at least half, so that a queue costs O(1) per byte. */
@@ -131,8 +131,7 @@ bool buf_format(struct buf *b, struct err *e, const char *fmt, ...)
     va_end(args);
 
     /* vsnprintf wants a byte for its NUL, which is not counted. */
-    bool ok = n >= 0 ? make_room(b, (size_t)n, e)
-                     : err_fail(e, ERR_KIND_INTERNAL, "format '%s'", fmt);
+    bool ok = n >= 0 ? make_room(b, (size_t)n, e) : err_fail(e, ERR_KIND_INTERNAL, "format '%s'", fmt);
 
     if (ok && n > 0) {
         char *text = mem_new((size_t)n + 1, e);

@@ -12,15 +12,18 @@
 #include "base/slice.h"
 
 struct buf {
-    uint8_t *base;  /* start of the block, owned   */
-    size_t   start; /* first live byte in base     */
-    size_t   len;   /* live bytes                  */
-    size_t   cap;   /* size of the block in bytes  */
-    size_t   max;   /* most live bytes ever        */
+    uint8_t *base; /* start of the block, owned   */
+    size_t start;  /* first live byte in base     */
+    size_t len;    /* live bytes                  */
+    size_t cap;    /* size of the block in bytes  */
+    size_t max;    /* most live bytes ever        */
 };
 
 /* A struct initialiser: struct buf b = BUF_INIT(4096); */
-#define BUF_INIT(max_len) { NULL, 0, 0, 0, (max_len) }
+#define BUF_INIT(max_len)        \
+    {                            \
+        NULL, 0, 0, 0, (max_len) \
+    }
 
 /* All of these fail with LIMIT and leave the buf as it was. */
 bool buf_append(struct buf *b, struct slice bytes, struct err *e) MUST_CHECK;
@@ -65,7 +68,10 @@ void buf_wipe(struct buf *b);
 struct secret {
     struct buf bytes;
 };
-#define SECRET_INIT(max_len) { BUF_INIT(max_len) }
+#define SECRET_INIT(max_len) \
+    {                        \
+        BUF_INIT(max_len)    \
+    }
 struct slice secret_slice(const struct secret *s);
 void secret_done(struct secret *s);
 

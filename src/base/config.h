@@ -24,45 +24,45 @@ enum config_type {
 
 struct config_list {
     const char **at;
-    size_t       count;
+    size_t count;
 };
 
 struct config_opt {
-    const char      *flag;       /* without dashes, or NULL: environment only   */
-    char             short_flag; /* 0: none                                     */
-    const char      *env;        /* or NULL: flag only                          */
+    const char *flag; /* without dashes, or NULL: environment only   */
+    char short_flag;  /* 0: none                                     */
+    const char *env;  /* or NULL: flag only                          */
     enum config_type type;
-    const char      *def;        /* text of the default; NULL: unset (NULL, 0, false) */
-    uint64_t         min, max;   /* CONFIG_U64                                  */
-    bool             required;   /* must be set and not empty                   */
-    const char      *arg;        /* word for the value in --help: "file"        */
-    const char      *help;       /* one line                                    */
-    size_t           offset;     /* of the field in the program's struct        */
+    const char *def;   /* text of the default; NULL: unset (NULL, 0, false) */
+    uint64_t min, max; /* CONFIG_U64                                  */
+    bool required;     /* must be set and not empty                   */
+    const char *arg;   /* word for the value in --help: "file"        */
+    const char *help;  /* one line                                    */
+    size_t offset;     /* of the field in the program's struct        */
 };
 
 struct config_spec {
-    const char              *program;  /* "cocos-agent"                           */
-    const char              *usage;    /* "[flags] <file> <private key>"          */
-    const char              *summary;  /* a sentence or two                       */
-    const char              *examples; /* whole lines, or NULL                    */
+    const char *program;  /* "cocos-agent"                           */
+    const char *usage;    /* "[flags] <file> <private key>"          */
+    const char *summary;  /* a sentence or two                       */
+    const char *examples; /* whole lines, or NULL                    */
     const struct config_opt *opts;
-    size_t                   opt_count;
-    size_t                   args_min, args_max; /* positional arguments          */
+    size_t opt_count;
+    size_t args_min, args_max; /* positional arguments          */
 };
 
 /* What config_read allocated; strings in the struct live as long as this. */
 struct config_values {
-    void       **owned;
-    size_t       owned_count;
+    void **owned;
+    size_t owned_count;
     const char **args; /* positional arguments */
-    size_t       arg_count;
-    const char  *origin[128]; /* per option: "flag", "environment", "default", or NULL */
+    size_t arg_count;
+    const char *origin[128]; /* per option: "flag", "environment", "default", or NULL */
 };
 
 enum config_outcome {
-    CONFIG_RUN,  /* settings are in *ret                                  */
-    CONFIG_SHOWN,/* --help or --version was printed on stdout: exit 0     */
-    CONFIG_BAD,  /* *e lists every fault, one after another: exit 2       */
+    CONFIG_RUN,   /* settings are in *ret                                  */
+    CONFIG_SHOWN, /* --help or --version was printed on stdout: exit 0     */
+    CONFIG_BAD,   /* *e lists every fault, one after another: exit 2       */
 };
 
 /*
@@ -70,9 +70,8 @@ enum config_outcome {
  * key, what was seen and what is wanted:
  *   "environment AGENT_VMPL: '7': a whole number from 0 to 3 is wanted".
  */
-enum config_outcome config_read(const struct config_spec *spec, int argc, char *const *argv,
-                                char *const *env, void *ret, struct config_values *ret_values,
-                                struct err *e) MUST_CHECK;
+enum config_outcome config_read(const struct config_spec *spec, int argc, char *const *argv, char *const *env,
+                                void *ret, struct config_values *ret_values, struct err *e) MUST_CHECK;
 
 void config_values_done(struct config_values *v);
 

@@ -51,28 +51,22 @@ bool err_fail(struct err *e, enum err_kind kind, const char *fmt, ...)
 static enum err_kind kind_of_errno(int code)
 {
     switch (code) {
-    case ENOENT:
-        return ERR_KIND_MISSING;
+    case ENOENT: return ERR_KIND_MISSING;
     case EACCES:
-    case EPERM:
-        return ERR_KIND_DENIED;
+    case EPERM: return ERR_KIND_DENIED;
     case ENOSPC:
     case EDQUOT:
     case EMFILE:
     case ENFILE:
-    case ENOMEM:
-        return ERR_KIND_LIMIT;
-    case ETIMEDOUT:
-        return ERR_KIND_TIMEOUT;
+    case ENOMEM: return ERR_KIND_LIMIT;
+    case ETIMEDOUT: return ERR_KIND_TIMEOUT;
     case ECONNREFUSED:
     case ECONNRESET:
     case ECONNABORTED:
     case EPIPE:
     case EHOSTUNREACH:
-    case ENETUNREACH:
-        return ERR_KIND_UNAVAILABLE;
-    default:
-        return ERR_KIND_INTERNAL;
+    case ENETUNREACH: return ERR_KIND_UNAVAILABLE;
+    default: return ERR_KIND_INTERNAL;
     }
 }
 

@@ -29,12 +29,18 @@ enum err_kind {
 
 struct err {
     enum err_kind kind;
-    int           os_errno; /* 0 unless a system call is the cause           */
-    size_t        start;    /* text[start] begins the message                */
-    char          text[ERR_TEXT_SIZE];
+    int os_errno; /* 0 unless a system call is the cause           */
+    size_t start; /* text[start] begins the message                */
+    char text[ERR_TEXT_SIZE];
 };
 
-#define ERR_INIT { ERR_KIND_NONE, 0, ERR_TEXT_SIZE - 1, { 0 } }
+#define ERR_INIT                             \
+    {                                        \
+        ERR_KIND_NONE, 0, ERR_TEXT_SIZE - 1, \
+        {                                    \
+            0                                \
+        }                                    \
+    }
 
 /* Makes *e the given error, dropping what it held. Returns false. */
 bool err_fail(struct err *e, enum err_kind kind, const char *fmt, ...) PRINTF(3, 4);

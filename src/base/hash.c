@@ -7,7 +7,7 @@
 #include "base/mem.h"
 
 struct hash {
-    EVP_MD_CTX   *ctx;
+    EVP_MD_CTX *ctx;
     enum hash_alg alg;
 };
 
@@ -16,16 +16,11 @@ struct hash {
 static const EVP_MD *md_of(enum hash_alg alg)
 {
     switch (alg) {
-    case HASH_SHA256:
-        return EVP_sha256();
-    case HASH_SHA384:
-        return EVP_sha384();
-    case HASH_SHA512:
-        return EVP_sha512();
-    case HASH_SHA3_256:
-        return EVP_sha3_256();
-    case HASH_SHA3_384:
-        return EVP_sha3_384();
+    case HASH_SHA256: return EVP_sha256();
+    case HASH_SHA384: return EVP_sha384();
+    case HASH_SHA512: return EVP_sha512();
+    case HASH_SHA3_256: return EVP_sha3_256();
+    case HASH_SHA3_384: return EVP_sha3_384();
     }
     return NULL;
 }

@@ -42,8 +42,7 @@ enum key_type key_type_of(const struct key *k);
 bool key_sign(const struct key *k, struct slice text, struct buf *out, struct err *e) MUST_CHECK;
 
 /* False with UNVERIFIED when the signature does not hold. */
-bool key_verify(const struct key *k, struct slice text, struct slice signature,
-                struct err *e) MUST_CHECK;
+bool key_verify(const struct key *k, struct slice text, struct slice signature, struct err *e) MUST_CHECK;
 
 /* Accepts NULL. key_done is for CLEANUP on a `struct key *`. */
 void key_free(struct key *k);

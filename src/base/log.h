@@ -43,11 +43,20 @@ struct log_field {
     const char *key;
     enum { LOG_FIELD_STR, LOG_FIELD_U64, LOG_FIELD_BOOL } type;
     struct slice str;
-    uint64_t     u64;
+    uint64_t u64;
 };
-#define LOG_STR(k, text) { (k), LOG_FIELD_STR, slice_of_str(text), 0 }
-#define LOG_SLICE(k, s) { (k), LOG_FIELD_STR, (s), 0 }
-#define LOG_U64(k, n) { (k), LOG_FIELD_U64, { NULL, 0 }, (n) }
+#define LOG_STR(k, text)                          \
+    {                                             \
+        (k), LOG_FIELD_STR, slice_of_str(text), 0 \
+    }
+#define LOG_SLICE(k, s)            \
+    {                              \
+        (k), LOG_FIELD_STR, (s), 0 \
+    }
+#define LOG_U64(k, n)                        \
+    {                                        \
+        (k), LOG_FIELD_U64, { NULL, 0 }, (n) \
+    }
 
 /* msg plus fields; fields may be NULL when count is 0. */
 void log_record(int level, const char *msg, const struct log_field *fields, size_t count);

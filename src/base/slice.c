@@ -57,7 +57,7 @@ struct slice slice_first(struct slice s, size_t n)
 static size_t utf8_step(struct slice s)
 {
     uint8_t lead = s.at[0];
-    uint8_t low = 0x80;  /* bounds of the second byte, which some leads narrow */
+    uint8_t low = 0x80; /* bounds of the second byte, which some leads narrow */
     uint8_t high = 0xbf;
     size_t len;
 

@@ -9,13 +9,16 @@
 
 struct slice {
     const uint8_t *at;
-    size_t         len; /* bytes */
+    size_t len; /* bytes */
 };
 
 #define SLICE_EMPTY ((struct slice){ NULL, 0 })
 
 /* A slice over a string literal, without its NUL. Usable in static tables. */
-#define SLICE_LIT(text) { (const uint8_t *)(text), sizeof(text) - 1 }
+#define SLICE_LIT(text)                           \
+    {                                             \
+        (const uint8_t *)(text), sizeof(text) - 1 \
+    }
 
 static inline struct slice slice_of(const void *at, size_t len)
 {

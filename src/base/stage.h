@@ -28,12 +28,15 @@ bool stage_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, in
 bool stage_name_check(struct slice name, struct err *e) MUST_CHECK;
 
 struct stage_file {
-    int      dir_fd; /* own copy; -1 when the struct is empty */
-    int      fd;     /* -1 when committed or empty            */
-    uint64_t len;    /* bytes written                         */
-    char     temp[48];
+    int dir_fd;   /* own copy; -1 when the struct is empty */
+    int fd;       /* -1 when committed or empty            */
+    uint64_t len; /* bytes written                         */
+    char temp[48];
 };
-#define STAGE_FILE_INIT { -1, -1, 0, "" }
+#define STAGE_FILE_INIT \
+    {                   \
+        -1, -1, 0, ""   \
+    }
 
 /* A new empty temporary file beneath dir_fd, mode 0600, named ".cocos-staged.<random>". */
 bool stage_file_begin(int dir_fd, struct stage_file *ret, struct err *e) MUST_CHECK;

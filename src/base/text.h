@@ -41,8 +41,7 @@ bool text_safe(struct slice text, struct buf *out, struct err *e) MUST_CHECK;
 bool text_parse_bool(struct slice text, bool *ret, struct err *e) MUST_CHECK;
 
 /* Decimal digits only; INVALID outside [min, max], naming both. */
-bool text_parse_u64(struct slice text, uint64_t min, uint64_t max, uint64_t *ret,
-                    struct err *e) MUST_CHECK;
+bool text_parse_u64(struct slice text, uint64_t min, uint64_t max, uint64_t *ret, struct err *e) MUST_CHECK;
 
 /* Go time.ParseDuration without a sign: "60s", "1h0m0s", "100ms", "1.5s", "0". In ms, rounded down. */
 bool text_parse_duration_ms(struct slice text, uint64_t *ret_ms, struct err *e) MUST_CHECK;

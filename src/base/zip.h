@@ -14,7 +14,7 @@
 typedef bool (*zip_sink_fn)(struct slice bytes, void *ctx, struct err *e);
 
 struct zip_stats {
-    uint64_t bytes;   /* of the archive            */
+    uint64_t bytes; /* of the archive            */
     uint64_t entries;
 };
 
@@ -23,8 +23,7 @@ struct zip_stats {
  * the list of names. Symbolic links to files are followed when they stay
  * beneath dir_fd, as the peers do; one that leads outside is DENIED. ret may be NULL.
  */
-bool zip_write_dir(int dir_fd, zip_sink_fn sink, void *ctx, struct zip_stats *ret,
-                   struct err *e) MUST_CHECK;
+bool zip_write_dir(int dir_fd, zip_sink_fn sink, void *ctx, struct zip_stats *ret, struct err *e) MUST_CHECK;
 
 /* The size in bytes the archive of dir_fd will have now, without reading the files. */
 bool zip_measure_dir(int dir_fd, uint64_t *ret_len, struct err *e) MUST_CHECK;

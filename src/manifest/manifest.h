@@ -19,43 +19,43 @@
 #define MF_ID_MAX 256 /* bytes */
 
 struct mf_source {
-    bool  present;
-    bool  remote;    /* url is not empty: fetched, not uploaded */
-    bool  encrypted;
-    char *type;      /* as given, may be empty */
+    bool present;
+    bool remote; /* url is not empty: fetched, not uploaded */
+    bool encrypted;
+    char *type; /* as given, may be empty */
     char *url;
     char *kbs_path;
 };
 
 struct mf_kbs { /* the effective one: of the resource, else the global one */
-    bool  enabled;
+    bool enabled;
     char *url;
 };
 
 struct mf_dataset {
-    uint8_t          hash[HASH_SHA3_256_LEN];
-    struct key      *user_key;
-    char            *filename; /* "" when the manifest names none */
-    bool             decompress;
+    uint8_t hash[HASH_SHA3_256_LEN];
+    struct key *user_key;
+    char *filename; /* "" when the manifest names none */
+    bool decompress;
     struct mf_source source;
-    struct mf_kbs    kbs;
+    struct mf_kbs kbs;
 };
 
 struct mf {
-    char              *id;
-    char              *name;
-    char              *description;
-    uint8_t            algo_hash[HASH_SHA3_256_LEN];
-    struct key        *algo_key;
-    char              *algo_type; /* "" when not given */
-    char             **algo_args;
-    size_t             algo_arg_count;
-    struct mf_source   algo_source;
-    struct mf_kbs      algo_kbs;
+    char *id;
+    char *name;
+    char *description;
+    uint8_t algo_hash[HASH_SHA3_256_LEN];
+    struct key *algo_key;
+    char *algo_type; /* "" when not given */
+    char **algo_args;
+    size_t algo_arg_count;
+    struct mf_source algo_source;
+    struct mf_kbs algo_kbs;
     struct mf_dataset *datasets;
-    size_t             dataset_count;
-    struct key       **consumer_keys;
-    size_t             consumer_count;
+    size_t dataset_count;
+    struct key **consumer_keys;
+    size_t consumer_count;
     struct {
         char *port;
         char *cert_file;
@@ -63,7 +63,7 @@ struct mf {
         char *client_ca_file;
         char *server_ca_file;
         char *log_level;
-        bool  attested_tls;
+        bool attested_tls;
     } agent;
 };
 
@@ -76,7 +76,7 @@ struct mf {
  */
 struct mf *mf_decode(struct slice request, char *ret_id, struct err *e) MUST_CHECK;
 struct mf *mf_from_request(const Cvms__ComputationRunReq *req, struct err *e) MUST_CHECK;
-void       mf_free(struct mf *m);
+void mf_free(struct mf *m);
 
 /*
  * Appends the manifest JSON "J" that the Go peers measure and hash: no

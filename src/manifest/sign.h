@@ -16,20 +16,20 @@
 #define SIGN_ROLE_CONSUMER "consumer"
 
 /* Request metadata, all text. */
-#define SIGN_MD_USER "user-id"                  /* the role again                      */
-#define SIGN_MD_PLAIN "signature"               /* base64 over the role                */
-#define SIGN_MD_BOUND "cocos-bound-signature"   /* base64 over sign_bound_text         */
-#define SIGN_MD_HASH "cocos-bound-hash"         /* 64 hex digits; absent for consumers */
-#define SIGN_MD_EXPIRY "cocos-bound-expiry"     /* seconds since 1970, decimal         */
+#define SIGN_MD_USER "user-id"                /* the role again                      */
+#define SIGN_MD_PLAIN "signature"             /* base64 over the role                */
+#define SIGN_MD_BOUND "cocos-bound-signature" /* base64 over sign_bound_text         */
+#define SIGN_MD_HASH "cocos-bound-hash"       /* 64 hex digits; absent for consumers */
+#define SIGN_MD_EXPIRY "cocos-bound-expiry"   /* seconds since 1970, decimal         */
 
 #define SIGN_LIFETIME_MAX_S 86400 /* an expiry further away is refused */
 
 struct sign_bound {
-    const char    *computation_id;
-    const char    *role;
-    const uint8_t *hash;     /* SHA3-256 of the upload, 32 bytes; NULL for a consumer */
-    struct slice   filename; /* of a dataset as uploaded, else empty                  */
-    int64_t        expiry_s; /* seconds since 1970                                    */
+    const char *computation_id;
+    const char *role;
+    const uint8_t *hash;   /* SHA3-256 of the upload, 32 bytes; NULL for a consumer */
+    struct slice filename; /* of a dataset as uploaded, else empty                  */
+    int64_t expiry_s;      /* seconds since 1970                                    */
 };
 
 /*

@@ -14,15 +14,15 @@
 #include "tls/tls.h"
 
 struct rpc_client_config {
-    const char        *target;      /* "host:port", "dns:///host:port", "unix:/path", "/path"    */
-    struct tls_client *tls;         /* borrowed; NULL: plaintext                                 */
-    const char        *server_name; /* for SNI and verification; NULL: the target's host         */
-    const char        *http_proxy;  /* "http://host:port": CONNECT through it; NULL: direct      */
-    const char        *user_agent;  /* NULL: "cocos-c/<version>"                                 */
-    size_t             message_max; /* received; 0: RPC_MESSAGE_MAX_DEFAULT                      */
-    uint64_t           connect_timeout_ms;   /* name, TCP, TLS and settings; 0: 20 s             */
-    uint64_t           keepalive_ms;         /* PING after silence with a call open; 0: 60 s     */
-    uint64_t           keepalive_timeout_ms; /* 0: 20 s                                          */
+    const char *target;            /* "host:port", "dns:///host:port", "unix:/path", "/path"    */
+    struct tls_client *tls;        /* borrowed; NULL: plaintext                                 */
+    const char *server_name;       /* for SNI and verification; NULL: the target's host         */
+    const char *http_proxy;        /* "http://host:port": CONNECT through it; NULL: direct      */
+    const char *user_agent;        /* NULL: "cocos-c/<version>"                                 */
+    size_t message_max;            /* received; 0: RPC_MESSAGE_MAX_DEFAULT                      */
+    uint64_t connect_timeout_ms;   /* name, TCP, TLS and settings; 0: 20 s             */
+    uint64_t keepalive_ms;         /* PING after silence with a call open; 0: 60 s     */
+    uint64_t keepalive_timeout_ms; /* 0: 20 s                                          */
 };
 
 struct rpc_client;
@@ -37,9 +37,9 @@ bool rpc_client_new(uv_loop_t *loop, const struct rpc_client_config *cfg, struct
  * `closed` is never called from within this function. When connecting fails,
  * closed gets UNAVAILABLE with the whole reason.
  */
-bool rpc_client_call(struct rpc_client *cl, const char *method, const struct rpc_md *md,
-                     uint64_t timeout_ms, const struct rpc_call_events *events, void *ctx,
-                     struct rpc_call **ret, struct err *e) MUST_CHECK;
+bool rpc_client_call(struct rpc_client *cl, const char *method, const struct rpc_md *md, uint64_t timeout_ms,
+                     const struct rpc_call_events *events, void *ctx, struct rpc_call **ret,
+                     struct err *e) MUST_CHECK;
 
 /*
  * One message there, one back. done comes exactly once; reply is empty unless
@@ -47,8 +47,8 @@ bool rpc_client_call(struct rpc_client *cl, const char *method, const struct rpc
  */
 typedef void (*rpc_unary_done_fn)(const struct rpc_status *status, struct buf *reply, void *ctx);
 bool rpc_client_unary(struct rpc_client *cl, const char *method, const struct rpc_md *md,
-                      struct buf *take_request, uint64_t timeout_ms, rpc_unary_done_fn done,
-                      void *ctx, struct err *e) MUST_CHECK;
+                      struct buf *take_request, uint64_t timeout_ms, rpc_unary_done_fn done, void *ctx,
+                      struct err *e) MUST_CHECK;
 
 /*
  * Sends an HTTP/2 PING behind all that has been sent. acked comes once: true

@@ -19,23 +19,23 @@
 #include "base/err.h"
 
 enum rpc_code {
-    RPC_OK                  = 0,
-    RPC_CANCELLED           = 1,
-    RPC_UNKNOWN             = 2,
-    RPC_INVALID_ARGUMENT    = 3,
-    RPC_DEADLINE_EXCEEDED   = 4,
-    RPC_NOT_FOUND           = 5,
-    RPC_ALREADY_EXISTS      = 6,
-    RPC_PERMISSION_DENIED   = 7,
-    RPC_RESOURCE_EXHAUSTED  = 8,
+    RPC_OK = 0,
+    RPC_CANCELLED = 1,
+    RPC_UNKNOWN = 2,
+    RPC_INVALID_ARGUMENT = 3,
+    RPC_DEADLINE_EXCEEDED = 4,
+    RPC_NOT_FOUND = 5,
+    RPC_ALREADY_EXISTS = 6,
+    RPC_PERMISSION_DENIED = 7,
+    RPC_RESOURCE_EXHAUSTED = 8,
     RPC_FAILED_PRECONDITION = 9,
-    RPC_ABORTED             = 10,
-    RPC_OUT_OF_RANGE        = 11,
-    RPC_UNIMPLEMENTED       = 12,
-    RPC_INTERNAL            = 13,
-    RPC_UNAVAILABLE         = 14,
-    RPC_DATA_LOSS           = 15,
-    RPC_UNAUTHENTICATED     = 16,
+    RPC_ABORTED = 10,
+    RPC_OUT_OF_RANGE = 11,
+    RPC_UNIMPLEMENTED = 12,
+    RPC_INTERNAL = 13,
+    RPC_UNAVAILABLE = 14,
+    RPC_DATA_LOSS = 15,
+    RPC_UNAUTHENTICATED = 16,
 };
 
 /* "DeadlineExceeded", as Go spells it; "Code(99)" is never returned, an unknown number is "Unknown". */
@@ -49,7 +49,7 @@ enum err_kind rpc_err_of_code(enum rpc_code code);
 
 struct rpc_status {
     enum rpc_code code;
-    char          message[RPC_STATUS_TEXT_MAX]; /* UTF-8, cut on a character boundary */
+    char message[RPC_STATUS_TEXT_MAX]; /* UTF-8, cut on a character boundary */
 };
 
 #define RPC_MESSAGE_MAX_DEFAULT ((size_t)4 * 1024 * 1024) /* received message, bytes */
@@ -64,26 +64,27 @@ struct rpc_status {
  */
 struct rpc_md {
     struct rpc_md_entry *entries;
-    size_t               count;
-    size_t               cap;
-    size_t               bytes; /* keys + values + 32 each, as HTTP/2 counts */
+    size_t count;
+    size_t cap;
+    size_t bytes; /* keys + values + 32 each, as HTTP/2 counts */
 };
 struct rpc_md_entry {
-    char       *key;
-    struct buf  value;
+    char *key;
+    struct buf value;
 };
-#define RPC_MD_INIT { NULL, 0, 0, 0 }
+#define RPC_MD_INIT   \
+    {                 \
+        NULL, 0, 0, 0 \
+    }
 
 /* INVALID for an upper-case or reserved key ("grpc-...", ":...") or a value that is not printable. */
 bool rpc_md_add(struct rpc_md *md, const char *key, struct slice value, struct err *e) MUST_CHECK;
-bool rpc_md_add_str(struct rpc_md *md, const char *key, const char *value,
-                    struct err *e) MUST_CHECK;
+bool rpc_md_add_str(struct rpc_md *md, const char *key, const char *value, struct err *e) MUST_CHECK;
 
 /* How many values the key has, and the nth of them, borrowed while md lives unchanged. */
 size_t rpc_md_count(const struct rpc_md *md, const char *key);
-bool   rpc_md_get(const struct rpc_md *md, const char *key, size_t nth,
-                  struct slice *ret) MUST_CHECK;
-void   rpc_md_done(struct rpc_md *md);
+bool rpc_md_get(const struct rpc_md *md, const char *key, size_t nth, struct slice *ret) MUST_CHECK;
+void rpc_md_done(struct rpc_md *md);
 
 /* --------------------------------------------------------------------- calls */
 
@@ -154,8 +155,8 @@ void rpc_call_reply(struct rpc_call *c, struct buf *take_body);
 
 /* Server: what the peer sent with its request; its address as text; its method. */
 const struct rpc_md *rpc_call_metadata(const struct rpc_call *c);
-const char          *rpc_call_peer(const struct rpc_call *c);
-const char          *rpc_call_method(const struct rpc_call *c); /* "/pkg.Service/Method" */
+const char *rpc_call_peer(const struct rpc_call *c);
+const char *rpc_call_method(const struct rpc_call *c); /* "/pkg.Service/Method" */
 
 /* Milliseconds left until the call's deadline, UINT64_MAX when there is none. */
 uint64_t rpc_call_time_left_ms(const struct rpc_call *c);

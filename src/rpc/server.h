@@ -21,9 +21,9 @@ bool rpc_allow_anyone(struct rpc_call *c, void *service, struct rpc_status *ret)
 #define RPC_ALLOW_ANYONE rpc_allow_anyone
 
 struct rpc_method {
-    const char  *name;     /* "Algo"                                            */
-    rpc_allow_fn allow;    /* NULL: denied                                      */
-    size_t       max_recv; /* bytes of one message, 0: the server's             */
+    const char *name;   /* "Algo"                                            */
+    rpc_allow_fn allow; /* NULL: denied                                      */
+    size_t max_recv;    /* bytes of one message, 0: the server's             */
 
     /* One of the two. unary: the request is whole and the peer sent exactly one (else rpc answers for
      * you); request is valid during the call, answer now or later with rpc_call_reply or finish; to
@@ -36,23 +36,23 @@ struct rpc_method {
 };
 
 struct rpc_service {
-    const char              *name; /* "agent.AgentService" */
+    const char *name; /* "agent.AgentService" */
     const struct rpc_method *methods;
-    size_t                   count;
+    size_t count;
 };
 
 struct rpc_server_config {
-    const char           *listen;       /* "host:port" (0: a free one), "[::1]:0", "unix:/path", "/path" */
-    struct tls_server    *tls;          /* borrowed; NULL: plaintext                    */
-    size_t                message_max;  /* 0: RPC_MESSAGE_MAX_DEFAULT                   */
-    size_t                connections_max;          /* 0: 1024                          */
-    size_t                connections_per_peer_max; /* by address; 0: 256               */
-    uint32_t              streams_max;  /* per connection; 0: 100                       */
-    uint64_t              handshake_timeout_ms; /* TLS and preface; 0: 10 s             */
-    uint64_t              idle_timeout_ms;      /* without a stream; 0: 5 min           */
-    uint64_t              keepalive_ms;         /* PING after silence with a stream open; 0: 60 s */
-    uint64_t              keepalive_timeout_ms; /* its answer; 0: 20 s                  */
-    mode_t                socket_mode;  /* of a unix socket; 0: 0600                    */
+    const char *listen;              /* "host:port" (0: a free one), "[::1]:0", "unix:/path", "/path" */
+    struct tls_server *tls;          /* borrowed; NULL: plaintext                    */
+    size_t message_max;              /* 0: RPC_MESSAGE_MAX_DEFAULT                   */
+    size_t connections_max;          /* 0: 1024                          */
+    size_t connections_per_peer_max; /* by address; 0: 256               */
+    uint32_t streams_max;            /* per connection; 0: 100                       */
+    uint64_t handshake_timeout_ms;   /* TLS and preface; 0: 10 s             */
+    uint64_t idle_timeout_ms;        /* without a stream; 0: 5 min           */
+    uint64_t keepalive_ms;           /* PING after silence with a stream open; 0: 60 s */
+    uint64_t keepalive_timeout_ms;   /* its answer; 0: 20 s                  */
+    mode_t socket_mode;              /* of a unix socket; 0: 0600                    */
 };
 
 struct rpc_server;
@@ -78,8 +78,7 @@ void rpc_server_health_set(struct rpc_server *s, const char *name, bool serving)
  * FileDescriptorSet with all imports, borrowed; only services that were
  * added are listed.
  */
-bool rpc_server_add_reflection(struct rpc_server *s, struct slice descriptor_set,
-                               struct err *e) MUST_CHECK;
+bool rpc_server_add_reflection(struct rpc_server *s, struct slice descriptor_set, struct err *e) MUST_CHECK;
 
 /* "127.0.0.1:40001" or "unix:/path": where it really listens. Borrowed while s lives. */
 const char *rpc_server_address(const struct rpc_server *s);
@@ -95,8 +94,8 @@ void rpc_server_free(struct rpc_server *s, void (*freed)(void *ctx), void *ctx);
 
 /* Live figures, for tests and metrics. */
 struct rpc_server_stats {
-    size_t   connections;
-    size_t   calls;
+    size_t connections;
+    size_t calls;
     uint64_t connections_refused;
     uint64_t connections_ended_for_abuse;
 };

@@ -20,8 +20,7 @@ struct tls_server_config {
     const char *key;       /* PEM or path; required, must fit the leaf             */
     const char *client_ca; /* PEM or path; set: a client certificate is required   */
 };
-bool tls_server_new(const struct tls_server_config *cfg, struct tls_server **ret,
-                    struct err *e) MUST_CHECK;
+bool tls_server_new(const struct tls_server_config *cfg, struct tls_server **ret, struct err *e) MUST_CHECK;
 void tls_server_free(struct tls_server *t);
 bool tls_server_is_mutual(const struct tls_server *t);
 
@@ -30,8 +29,7 @@ struct tls_client_config {
     const char *cert; /* PEM or path, NULL: none; cert and key only together            */
     const char *key;
 };
-bool tls_client_new(const struct tls_client_config *cfg, struct tls_client **ret,
-                    struct err *e) MUST_CHECK;
+bool tls_client_new(const struct tls_client_config *cfg, struct tls_client **ret, struct err *e) MUST_CHECK;
 void tls_client_free(struct tls_client *t);
 bool tls_client_is_mutual(const struct tls_client *t);
 
@@ -53,8 +51,7 @@ void tls_conn_free(struct tls_conn *c);
 enum tls_step tls_conn_feed(struct tls_conn *c, struct slice wire, struct err *e);
 
 /* Up to len bytes of decrypted data into at; *ret_len 0 when there is none now. */
-enum tls_step tls_conn_read(struct tls_conn *c, uint8_t *at, size_t len, size_t *ret_len,
-                            struct err *e);
+enum tls_step tls_conn_read(struct tls_conn *c, uint8_t *at, size_t len, size_t *ret_len, struct err *e);
 
 /* Plain bytes to be encrypted; only when TLS_OPEN. */
 bool tls_conn_write(struct tls_conn *c, struct slice plain, struct err *e) MUST_CHECK;
