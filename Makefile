@@ -14,6 +14,9 @@ else
 O := build
 endif
 
+# A make that was not told how many jobs to run starts its children with all.
+jobs = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -46,7 +49,15 @@ BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(dir_$(p))/main.c),$(O)/$(p)))
 .PHONY: all
 all: $(BINS)
 
+# Both install what is missing first; only then can the rest of the build be seen.
+.PHONY: test test-run
+test: deps
+	@$(MAKE) --no-print-directory $(jobs) test-run
+
 include mk/proto.mk
 include mk/rules.mk
+include mk/fuzz.mk
 include mk/test.mk
+-include mk/demo.mk
+-include mk/bench.mk
 include mk/tools.mk

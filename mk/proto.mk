@@ -19,7 +19,7 @@ $(O)/gen/google/%.pb-c.c $(O)/gen/google/%.pb-c.h &: $(PROTO_INCLUDE)/google/%.p
 	protoc-c -I$(PROTO_INCLUDE) --c_out=$(O)/gen $<
 
 # Not our code: its warnings are not ours to mend.
-$(O)/gen/%.pb-c.o: $(O)/gen/%.pb-c.c $(GEN_H)
+$(O)/gen/%.pb-c.o: $(O)/gen/%.pb-c.c $(GEN_H) $(O)/flags
 	$(CC) $(CFLAGS_ALL) -w -I$(O)/gen/proto -c -o $@ $<
 
 # What reflection serves: every file with its imports, as bytes in a C table.
@@ -34,5 +34,5 @@ $(O)/gen/descriptors.c: $(O)/gen/descriptors.pb
 	  od -An -v -tx1 $< | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'; echo '};'; \
 	  echo 'const size_t proto_descriptors_len = sizeof(proto_descriptors);'; } > $@
 
-$(O)/gen/descriptors.o: $(O)/gen/descriptors.c
+$(O)/gen/descriptors.o: $(O)/gen/descriptors.c $(O)/flags
 	$(CC) $(CFLAGS_ALL) -w -c -o $@ $<

@@ -1,5 +1,13 @@
 # Compiling and linking.
 
+# Other flags or another compiler make everything anew.
+FLAGS_NOW := $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LIBS)
+$(O)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS_NOW))' > $@
+.PHONY: FORCE
+FORCE:
+
 room_c = $(wildcard src/$(1)/*.c)
 ROOM_C := $(foreach r,$(ROOMS),$(call room_c,$(r)))
 ROOM_O := $(ROOM_C:%.c=$(O)/obj/%.o)
@@ -10,7 +18,7 @@ $(LIB): $(ROOM_O) $(GEN_O) $(O)/gen/descriptors.o
 	@ar rcs $@ $^
 
 # Headers that are made must be there before anything is compiled.
-$(O)/obj/%.o: %.c | $(GEN_H)
+$(O)/obj/%.o: %.c $(O)/flags | $(GEN_H)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(WARN) -I$(O)/gen/proto -MMD -MP -c -o $@ $<
 

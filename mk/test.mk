@@ -1,6 +1,9 @@
 # Unit tests: test/unit/<room>/test_<module>.c, one program each, cmocka.
 
 UNIT_C := $(wildcard test/unit/*/test_*.c)
+# What the tests of one room share: test/unit/<room>/*.c without test_.
+UNIT_HELPER_C := $(filter-out $(UNIT_C),$(wildcard test/unit/*/*.c))
+unit_helpers = $(patsubst %.c,$(O)/obj/%.o,$(filter test/unit/$(1)/%,$(UNIT_HELPER_C)))
 UNIT_BINS := $(UNIT_C:test/unit/%.c=$(O)/unit/%)
 
 # A test of a program's part links that program's objects as well.
@@ -13,11 +16,15 @@ prog_of_cvms := cvms-test
 unit_lib = $(if $(prog_of_$(1)),$(O)/obj/lib$(prog_of_$(1)).a)
 
 .SECONDEXPANSION:
-$(O)/unit/%: $(O)/obj/test/unit/%.o $$(call unit_lib,$$(firstword $$(subst /, ,$$*))) $(LIB)
+$(O)/unit/%: $(O)/obj/test/unit/%.o $$(call unit_helpers,$$(firstword $$(subst /, ,$$*))) \
+		$$(call unit_lib,$$(firstword $$(subst /, ,$$*))) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
 .PHONY: unit unit-bins
-unit-bins: $(UNIT_BINS)
-unit: $(UNIT_BINS)
-	@/usr/bin/python3 test/run.py unit --build $(O)
+unit-bins: $(UNIT_BINS) $(FUZZ_REPLAY_BINS)
+unit: unit-bins
+	@/usr/bin/python3 test/run.py unit --build $(O) $(RUN)
+
+test-run: all unit-bins
+	@/usr/bin/python3 test/run.py unit integration interop --build $(O) $(RUN)

@@ -1,8 +1,69 @@
-# Lint, dependencies, installation.
+# Dependencies, checks, installation.
 
-.PHONY: deps lint
+.PHONY: deps lint format tidy lint-headers compile-list install help
+
 deps:
-	@sh ci/deps.sh
+	@$(if $(filter no,$(DEPS)),:,sh ci/deps.sh)
 
-lint:
-	@sh ci/lint.sh
+# ------------------------------------------------------------------- lint
+# Each header compiles on its own, whoever includes it first.
+
+LINT_H := $(wildcard src/*/*.h test/cvms/*.h test/echo/*.h test/unit/*/*.h test/fuzz/*.h test/lib/*.h)
+
+$(O)/lint/%.ok: % $(O)/flags | $(GEN_H)
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS_ALL) $(WARN) -I$(O)/gen/proto -MMD -MP -MF $@.d -MT $@ -fsyntax-only -x c $<
+	@touch $@
+
+-include $(LINT_H:%=$(O)/lint/%.ok.d)
+
+lint-headers: $(LINT_H:%=$(O)/lint/%.ok)
+
+# What the build compiles, for the check that no source is forgotten.
+COMPILED := $(ROOM_C) $(foreach p,$(PROGRAMS),$(wildcard $(dir_$(p))/*.c)) $(ECHO_C) $(UNIT_C) $(UNIT_HELPER_C) \
+	$(FUZZ_C) $(FUZZ_REPLAY_C) $(BENCH_C) $(EXAMPLE_C)
+
+compile-list:
+	@mkdir -p $(O)/lint
+	@echo $(COMPILED) | tr ' ' '\n' | sort -u > $(O)/lint/sources
+
+lint: lint-headers compile-list
+	@LINT_SOURCES=$(O)/lint/sources sh ci/lint.sh
+
+format:
+	@git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs -r -n 8 -P "$$(nproc)" clang-format -i
+
+tidy: $(GEN_H)
+	@O='$(O)' TIDY_FLAGS='-std=c11 -D_GNU_SOURCE -DCOCOS_VERSION="" -Isrc -Itest -I$(O)/gen -I$(O)/gen/proto $(PKG_CFLAGS)' \
+		TIDY_SOURCES='$(sort $(COMPILED))' sh ci/tidy.sh
+
+# ---------------------------------------------------------------- install
+
+PREFIX := /usr/local
+INSTALLED := $(filter cocos-%,$(PROGRAMS)) cvms-test
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/cocos-c' \
+		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
+	install -m 755 $(wildcard $(addprefix $(O)/,$(sort $(INSTALLED)))) '$(DESTDIR)$(PREFIX)/bin'
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) '$(DESTDIR)$(PREFIX)/share/doc/cocos-c'
+	$(if $(wildcard src/cli/completion.bash),install -m 644 src/cli/completion.bash \
+		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cocos-cli')
+
+help:
+	@echo 'make             build the programs into build/'
+	@echo 'make demo        the main job: an algorithm meets a dataset, start to result'
+	@echo 'make test        everything: unit, fuzz corpus, integration and interop tests'
+	@echo 'make unit        unit tests and fuzz corpus only'
+	@echo 'make lint        layers, banned calls, look of the code; make format mends the look'
+	@echo 'make tidy        clang-tidy and cppcheck'
+	@echo 'make fuzz        fuzz every parser, SECONDS=60 each'
+	@echo 'make bench       measure throughput, latency, memory and sizes'
+	@echo 'make deps        install the Debian packages of ci/packages.txt that are missing'
+	@echo 'make install     into DESTDIR and PREFIX=/usr/local'
+	@echo 'make clean       remove build/'
+	@echo
+	@echo 'DEBUG=1          without optimisation, in build/debug/'
+	@echo 'SAN=address,undefined | thread    with sanitizers, in build/san-.../'
+	@echo 'CC=clang O=build/clang            with another compiler, elsewhere'
+	@echo 'test/run.py --help                run some tests only'
