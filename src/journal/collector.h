@@ -22,8 +22,8 @@ enum collector_state {
 };
 
 struct collector_config {
-    const char *socket;     /* "/run/cocos/log.sock"                              */
-    uint64_t    timeout_ms; /* of a call; 0: 5 s                                  */
+    const char *socket;  /* "/run/cocos/log.sock"                              */
+    uint64_t timeout_ms; /* of a call; 0: 5 s                                  */
 
     /* Told when the state changes, never from within a function of this header. May be NULL. */
     void (*changed)(enum collector_state state, void *ctx);

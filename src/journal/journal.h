@@ -13,11 +13,11 @@
 #include "journal/record.h"
 
 struct journal_config {
-    const char         *dir;        /* of the outbox: "$COCOS_STATE_DIR/agent/journal"       */
-    const char         *originator; /* of events: "agent", "computation-runner"; borrowed    */
-    uint64_t            bytes_max;  /* 0: OUTBOX_BYTES_MAX_DEFAULT                           */
-    size_t              dedup;      /* as in outbox.h                                        */
-    const struct clock *clock;      /* borrowed; NULL: the system's                          */
+    const char *dir;           /* of the outbox: "$COCOS_STATE_DIR/agent/journal"       */
+    const char *originator;    /* of events: "agent", "computation-runner"; borrowed    */
+    uint64_t bytes_max;        /* 0: OUTBOX_BYTES_MAX_DEFAULT                           */
+    size_t dedup;              /* as in outbox.h                                        */
+    const struct clock *clock; /* borrowed; NULL: the system's                          */
 };
 
 struct journal;
@@ -45,8 +45,7 @@ void journal_log(struct journal *j, int level, struct slice message);
  * An event of the current computation; journal_event_for names another one, and
  * another originator (NULL: the journal's). LIMIT when no room is left at all.
  */
-bool journal_event(struct journal *j, const char *type, const char *status,
-                   struct err *e) MUST_CHECK;
+bool journal_event(struct journal *j, const char *type, const char *status, struct err *e) MUST_CHECK;
 bool journal_event_for(struct journal *j, const char *computation_id, const char *originator,
                        const char *type, const char *status, struct err *e) MUST_CHECK;
 

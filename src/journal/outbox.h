@@ -51,9 +51,9 @@ struct outbox_io {
 };
 
 struct outbox_config {
-    const char *dir;       /* made (0700) when missing                                         */
-    uint64_t    bytes_max; /* on disk, 0: OUTBOX_BYTES_MAX_DEFAULT                             */
-    size_t      dedup;     /* how many of the latest records are remembered so that a second
+    const char *dir;            /* made (0700) when missing                                         */
+    uint64_t bytes_max;         /* on disk, 0: OUTBOX_BYTES_MAX_DEFAULT                             */
+    size_t dedup;               /* how many of the latest records are remembered so that a second
                               delivery of one is dropped; 0: none. See outbox_append.          */
     const struct outbox_io *io; /* borrowed; NULL: the real ones                               */
 
@@ -94,15 +94,14 @@ bool outbox_append(struct outbox *o, enum outbox_class cls, int level, struct sl
  * appended before is on the disk (true), or could not be brought there (false).
  * Events and replies are flushed without being asked; many share one flush.
  */
-bool outbox_flush(struct outbox *o, void (*flushed)(bool ok, void *ctx), void *ctx,
-                  struct err *e) MUST_CHECK;
+bool outbox_flush(struct outbox *o, void (*flushed)(bool ok, void *ctx), void *ctx, struct err *e) MUST_CHECK;
 
 /* ------------------------------------------------------------------ reading */
 
 struct outbox_record {
-    uint64_t          seq;
+    uint64_t seq;
     enum outbox_class cls;
-    int               level;
+    int level;
 };
 
 enum outbox_step { OUTBOX_BROKEN, OUTBOX_NONE, OUTBOX_READY };

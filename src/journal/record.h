@@ -12,7 +12,7 @@
 /* Stamps rise strictly, so (computation id, time, type) names one event of a process. */
 struct record_clock {
     const struct clock *clock;
-    int64_t             last_ns;
+    int64_t last_ns;
 };
 int64_t record_stamp(struct record_clock *c);
 
@@ -25,25 +25,24 @@ int64_t record_stamp(struct record_clock *c);
 bool record_piece(struct slice *text, struct buf *piece, struct err *e) MUST_CHECK;
 
 struct record_log {
-    int         level; /* base/log.h; DEBUG, INFO, WARN or ERROR on the wire */
+    int level; /* base/log.h; DEBUG, INFO, WARN or ERROR on the wire */
     const char *computation_id;
     struct slice message; /* one piece */
-    int64_t     time_ns;
+    int64_t time_ns;
 };
 /* Appends a ClientStreamMessage with agent_log. */
 bool record_log_encode(const struct record_log *r, struct buf *payload, struct err *e) MUST_CHECK;
 
 struct record_event {
-    const char  *type;   /* "ReceivingAlgorithm" */
-    const char  *status; /* "InProgress"         */
-    const char  *originator;
-    const char  *computation_id;
+    const char *type;   /* "ReceivingAlgorithm" */
+    const char *status; /* "InProgress"         */
+    const char *originator;
+    const char *computation_id;
     struct slice details;
-    int64_t      time_ns;
+    int64_t time_ns;
 };
 /* Appends a ClientStreamMessage with agent_event. */
-bool record_event_encode(const struct record_event *r, struct buf *payload,
-                         struct err *e) MUST_CHECK;
+bool record_event_encode(const struct record_event *r, struct buf *payload, struct err *e) MUST_CHECK;
 
 /*
  * log.LogEntry and log.EventEntry have the fields of AgentLog and AgentEvent
@@ -55,7 +54,6 @@ enum record_kind { RECORD_OTHER, RECORD_LOG, RECORD_EVENT };
 enum record_kind record_unwrap(struct slice payload, struct slice *ret_inner);
 
 /* Appends the ClientStreamMessage that holds a serialized LogEntry or EventEntry. */
-bool record_wrap(enum record_kind kind, struct slice inner, struct buf *payload,
-                 struct err *e) MUST_CHECK;
+bool record_wrap(enum record_kind kind, struct slice inner, struct buf *payload, struct err *e) MUST_CHECK;
 
 #endif

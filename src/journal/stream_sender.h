@@ -20,8 +20,8 @@ struct stream_sender;
 
 /* acked (may be NULL) comes after records have been acknowledged: outbox_is_empty then tells whether
  * all are. The outbox is borrowed until stream_sender_free. */
-bool stream_sender_new(struct outbox *o, void (*acked)(void *ctx), void *ctx,
-                       struct stream_sender **ret, struct err *e) MUST_CHECK;
+bool stream_sender_new(struct outbox *o, void (*acked)(void *ctx), void *ctx, struct stream_sender **ret,
+                       struct err *e) MUST_CHECK;
 
 /* Starts sending on the call, which must stay alive until stream_sender_detach. */
 void stream_sender_attach(struct stream_sender *s, struct rpc_client *cl, struct rpc_call *call);
