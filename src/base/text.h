@@ -37,6 +37,13 @@ bool text_json_string(struct slice text, struct buf *out, struct err *e) MUST_CH
  */
 bool text_safe(struct slice text, struct buf *out, struct err *e) MUST_CHECK;
 
+/*
+ * The start of text for an error message: as text_safe, cut to fit with "..."
+ * at its end, NUL-terminated. Never fails.
+ */
+#define TEXT_SHORT_SIZE 80
+void text_short(struct slice text, char ret[TEXT_SHORT_SIZE]);
+
 /* Go ParseBool: 1 t T TRUE true True 0 f F FALSE false False. */
 bool text_parse_bool(struct slice text, bool *ret, struct err *e) MUST_CHECK;
 
