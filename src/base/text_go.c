@@ -184,8 +184,10 @@ void text_format_time(int64_t wall_ns, char ret[40])
     time_t when = (time_t)seconds;
 
     gmtime_r(&when, &parts);
-    snprintf(ret, 40, "%04d-%02d-%02dT%02d:%02d:%02d.%09dZ", parts.tm_year + 1900, parts.tm_mon + 1,
-             parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, (int)ns);
+    /* The remainders cut nothing: they tell the compiler that the text fits. */
+    snprintf(ret, 40, "%04u-%02u-%02uT%02u:%02u:%02u.%09uZ", (unsigned)(parts.tm_year + 1900) % 10000,
+             (unsigned)(parts.tm_mon + 1) % 100, (unsigned)parts.tm_mday % 100, (unsigned)parts.tm_hour % 100,
+             (unsigned)parts.tm_min % 100, (unsigned)parts.tm_sec % 100, (unsigned)ns % 1000000000);
 }
 
 void text_format_bytes(uint64_t len, char ret[24])
