@@ -47,7 +47,7 @@ dir_cvms-test := test/cvms
 BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(dir_$(p))/main.c),$(O)/$(p)))
 
 .PHONY: all
-all: $(BINS)
+all: $(BINS) $(O)/obj/libcocos.a
 
 # Both install what is missing first; only then can the rest of the build be seen.
 .PHONY: test test-run
