@@ -22,7 +22,7 @@ CC := gcc
 endif
 VERSION := 0.1.0
 
-PKGS := libnghttp2 libprotobuf-c libuv openssl jansson libarchive zlib
+PKGS := libnghttp2 libprotobuf-c libuv openssl jansson zlib
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
