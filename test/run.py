@@ -19,8 +19,8 @@ or a file behind, or when a sanitizer has something to say. Failures are shown
 in full; the last line is `N passed, N failed, N skipped`. JUnit XML and logs
 are in <build>/test/.
 
-A source may say in its first lines `test-deadline: 300` (seconds) or
-`test-alone` (nothing runs beside it).
+A source may say in its first lines, in a comment, `test-deadline: 300` (seconds)
+or `test-alone` (nothing runs beside it).
 """
 
 import argparse
@@ -58,10 +58,10 @@ class Program:
         self.deadline_s, self.alone = DEADLINE_S[kind], False
         with open(os.path.join(ROOT, source), encoding="utf-8") as f:
             head = f.read(4096)
-        match = re.search(r"test-deadline: (\d+)", head)
+        match = re.search(r"^\W*test-deadline: (\d+)", head, re.M)
         if match:
             self.deadline_s = int(match.group(1))
-        self.alone = "test-alone" in head
+        self.alone = re.search(r"^\W*test-alone\b", head, re.M) is not None
 
 
 class Case:
@@ -211,16 +211,21 @@ class Runner:
             outcome.fail(running, f"the program ended here, with exit code {report['exit']}")
         if report["left"]:
             outcome.fail("processes left behind", "\n".join(report["left"]))
-        self.judge_files(outcome, logs, tmp)
+        if report["exit"] is not None:
+            self.judge_files(outcome, tmp)
+        self.judge_reports(outcome, logs)
         if not outcome.cases and not self.names:
             outcome.fail("empty", "no test ran")
 
     @staticmethod
-    def judge_files(outcome, logs, tmp):
+    def judge_files(outcome, tmp):
         left = sorted(os.path.relpath(os.path.join(at, n), tmp)
                       for at, dirs, files in os.walk(tmp) for n in files + dirs)
         if left:
             outcome.fail("files left behind", "\n".join(left[:50]))
+
+    @staticmethod
+    def judge_reports(outcome, logs):
         for name in sorted(os.listdir(logs)):
             if name.startswith(("sanitizer.", "valgrind.")):
                 with open(os.path.join(logs, name), encoding="utf-8", errors="replace") as f:
