@@ -4,7 +4,9 @@
  * Order of precedence: flag, environment, default. An environment variable
  * that is empty counts as unset (Go's loader does so). Flags are accepted
  * with one or two dashes, as "-flag value" or "-flag=value"; a boolean flag
- * may stand without a value. "--" ends the flags. An unknown flag is an error
+ * may stand without a value, and takes a next word only when that is true or
+ * false spelled out. Flags and arguments may be mixed; "--" ends the flags. The
+ * environment gives a list one element. An unknown flag is an error
  * that names the nearest known one. --help and --version are always there.
  */
 #ifndef BASE_CONFIG_H

@@ -1,0 +1,162 @@
+/* What config says to people: --help, and the flag they may have meant. */
+#include "base/config_int.h"
+#include "base/stage.h"
+
+enum { NAME_MAX_LEN = 48 };
+
+static size_t min2(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Inserted, lost, changed and swapped neighbouring bytes between a and b. */
+static size_t distance(struct slice a, struct slice b)
+{
+    size_t d[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
+
+    for (size_t i = 0; i <= a.len; i++)
+        d[i][0] = i;
+    for (size_t j = 0; j <= b.len; j++)
+        d[0][j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        for (size_t j = 1; j <= b.len; j++) {
+            size_t changed = a.at[i - 1] != b.at[j - 1];
+
+            d[i][j] = min2(min2(d[i - 1][j], d[i][j - 1]) + 1, d[i - 1][j - 1] + changed);
+            if (i > 1 && j > 1 && a.at[i - 1] == b.at[j - 2] && a.at[i - 2] == b.at[j - 1])
+                d[i][j] = min2(d[i][j], d[i - 2][j - 2] + 1);
+        }
+    }
+    return d[a.len][b.len];
+}
+
+const char *config_nearest(const struct config_spec *spec, struct slice name)
+{
+    static const char *const built_in[] = { "help", "version" };
+    const char *best = NULL;
+    size_t best_distance = name.len / 3 < 2 ? 3 : name.len / 3 + 1; /* farther is no help */
+
+    if (name.len < 2 || name.len > NAME_MAX_LEN)
+        return NULL;
+    for (size_t i = 0; i < spec->opt_count + ARRAY_LEN(built_in); i++) {
+        const char *flag = i < spec->opt_count ? spec->opts[i].flag : built_in[i - spec->opt_count];
+        size_t len = flag ? strlen(flag) : 0;
+
+        if (len == 0 || len > NAME_MAX_LEN)
+            continue;
+
+        size_t far = distance(name, slice_of_str(flag));
+
+        if (far < best_distance && far < len) {
+            best = flag;
+            best_distance = far;
+        }
+    }
+    return best;
+}
+
+/* "number from 0 to 3" and the like, for what the table gives no word of its own. */
+static const char *arg_word(const struct config_opt *o)
+{
+    if (o->arg)
+        return o->arg;
+    switch (o->type) {
+    case CONFIG_BOOL: return NULL;
+    case CONFIG_U64: return "number";
+    case CONFIG_DURATION_MS: return "duration";
+    case CONFIG_LEVEL: return "level";
+    case CONFIG_STR:
+    case CONFIG_LIST: break;
+    }
+    return "text";
+}
+
+static bool put_name(const struct config_opt *o, struct buf *out, struct err *e)
+{
+    const char *word = arg_word(o);
+    bool ok;
+
+    if (!o->flag && !o->short_flag)
+        return buf_format(out, e, "  %s", o->env);
+    if (!o->flag)
+        ok = buf_format(out, e, "  -%c", o->short_flag);
+    else if (o->short_flag)
+        ok = buf_format(out, e, "  -%c, --%s", o->short_flag, o->flag);
+    else
+        ok = buf_format(out, e, "      --%s", o->flag);
+    if (ok && word)
+        ok = buf_format(out, e, " <%s>", word);
+    return ok;
+}
+
+/* " (required; 0 to 3; may be repeated; environment X; default Y)" */
+static bool put_notes(const struct config_opt *o, struct buf *out, struct err *e)
+{
+    size_t before = out->len;
+    const char *lead = " (";
+    bool ok = true;
+
+    if (o->required) {
+        ok = buf_format(out, e, "%srequired", lead);
+        lead = "; ";
+    }
+    if (ok && o->type == CONFIG_U64 && o->max != UINT64_MAX) {
+        ok = buf_format(out, e, "%s%llu to %llu", lead, (unsigned long long)o->min,
+                        (unsigned long long)o->max);
+        lead = "; ";
+    }
+    if (ok && o->type == CONFIG_LIST && o->flag) {
+        ok = buf_format(out, e, "%smay be repeated", lead);
+        lead = "; ";
+    }
+    if (ok && o->env && (o->flag || o->short_flag)) {
+        ok = buf_format(out, e, "%senvironment %s", lead, o->env);
+        lead = "; ";
+    }
+    if (ok && o->def && o->def[0] != '\0')
+        ok = buf_format(out, e, "%sdefault %s", lead, o->def);
+    return ok && (out->len == before || buf_append_u8(out, ')', e)) && buf_append_u8(out, '\n', e);
+}
+
+static bool put_options(const struct config_spec *spec, bool with_flag, const char *title, struct buf *out,
+                        struct err *e)
+{
+    bool titled = false;
+
+    for (size_t i = 0; i < spec->opt_count; i++) {
+        const struct config_opt *o = &spec->opts[i];
+
+        if ((o->flag || o->short_flag) != with_flag)
+            continue;
+        if (!titled && !buf_format(out, e, "\n%s\n", title))
+            return false;
+        titled = true;
+        if (!put_name(o, out, e) || !buf_format(out, e, "\n        %s", o->help ? o->help : "") ||
+            !put_notes(o, out, e))
+            return false;
+    }
+    if (!with_flag)
+        return true;
+    return (titled || buf_format(out, e, "\n%s\n", title)) &&
+           buf_append_str(out,
+                          "  -h, --help\n        show this text\n"
+                          "      --version\n        show the version\n",
+                          e);
+}
+
+bool config_help(const struct config_spec *spec, int fd, struct err *e)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT((size_t)1024 * 1024);
+
+    if (!buf_format(&text, e, "Usage: %s %s\n", spec->program, spec->usage ? spec->usage : "[flags]"))
+        return false;
+    if (spec->summary && !buf_format(&text, e, "\n%s\n", spec->summary))
+        return false;
+    if (!put_options(spec, true, "Flags:", &text, e) ||
+        !put_options(spec, false, "Environment only:", &text, e))
+        return false;
+    if (spec->examples && !buf_format(&text, e, "\nExamples:\n%s%s", spec->examples,
+                                      slice_ends(slice_of_str(spec->examples), "\n") ? "" : "\n"))
+        return false;
+    return stage_write_all(fd, buf_slice(&text), e);
+}
