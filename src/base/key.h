@@ -2,7 +2,7 @@
  * The users' keys: RSA, ECDSA on NIST curves, Ed25519.
  *
  * Signatures: RSASSA-PKCS1-v1_5 over SHA-256, ECDSA (ASN.1 DER) over SHA-256,
- * plain Ed25519.
+ * plain Ed25519. RSA keys have 2048 to 16384 bits; curves are named ones.
  */
 #ifndef BASE_KEY_H
 #define BASE_KEY_H
