@@ -90,9 +90,10 @@ bool outbox_append(struct outbox *o, enum outbox_class cls, int level, struct sl
                    uint64_t *ret_seq, struct err *e) MUST_CHECK;
 
 /*
- * `flushed` comes once, on a later turn of the loop, when every record
- * appended before is on the disk (true), or could not be brought there (false).
- * Events and replies are flushed without being asked; many share one flush.
+ * `flushed` comes once, on a later turn of the loop, when every event and
+ * reply appended before is on the disk (true), or could not be brought there
+ * (false). They are flushed without being asked as well; many share one flush.
+ * Logs are left to the kernel: they survive us, but not a power failure.
  */
 bool outbox_flush(struct outbox *o, void (*flushed)(bool ok, void *ctx), void *ctx, struct err *e) MUST_CHECK;
 
