@@ -1,9 +1,9 @@
 # Unit tests: test/unit/<room>/test_<module>.c, one program each, cmocka.
 
 UNIT_C := $(wildcard test/unit/*/test_*.c)
-# What the tests of one room share: test/unit/<room>/*.c without test_.
+# What the tests of one room share: test/unit/<room>/*.c without test_. Those of base are for all.
 UNIT_HELPER_C := $(filter-out $(UNIT_C),$(wildcard test/unit/*/*.c))
-unit_helpers = $(patsubst %.c,$(O)/obj/%.o,$(filter test/unit/$(1)/%,$(UNIT_HELPER_C)))
+unit_helpers = $(patsubst %.c,$(O)/obj/%.o,$(filter test/unit/base/% test/unit/$(1)/%,$(UNIT_HELPER_C)))
 UNIT_BINS := $(UNIT_C:test/unit/%.c=$(O)/unit/%)
 
 # A test of a program's part links that program's objects as well.
