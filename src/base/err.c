@@ -3,6 +3,10 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#undef err_fail
+#undef err_fail_os
+#undef err_wrap
+
 static const size_t end = ERR_TEXT_SIZE - 1; /* the last byte stays NUL */
 
 /* Writes the formatted text before what is there; cut at its end when room is short. */

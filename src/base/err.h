@@ -34,12 +34,9 @@ struct err {
     char text[ERR_TEXT_SIZE];
 };
 
-#define ERR_INIT                             \
-    {                                        \
-        ERR_KIND_NONE, 0, ERR_TEXT_SIZE - 1, \
-        {                                    \
-            0                                \
-        }                                    \
+#define ERR_INIT                                          \
+    {                                                     \
+        .kind = ERR_KIND_NONE, .start = ERR_TEXT_SIZE - 1 \
     }
 
 /* Makes *e the given error, dropping what it held. Returns false. */
@@ -55,6 +52,13 @@ bool err_fail_os(struct err *e, const char *fmt, ...) PRINTF(2, 3);
 
 /* Puts "context: " before the text. Returns false. */
 bool err_wrap(struct err *e, const char *fmt, ...) PRINTF(2, 3);
+
+#ifdef __clang_analyzer__
+/* It reads one file at a time and would ask what happens should these return true. */
+#define err_fail(...) (err_fail(__VA_ARGS__), false)
+#define err_fail_os(...) (err_fail_os(__VA_ARGS__), false)
+#define err_wrap(...) (err_wrap(__VA_ARGS__), false)
+#endif
 
 /* The whole message; "" when there is no error. Valid while *e is. */
 const char *err_text(const struct err *e);

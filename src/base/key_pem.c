@@ -35,7 +35,7 @@ static void pem_block_done(struct pem_block *b)
 
 static bool label_is(const struct pem_block *b, const char *label)
 {
-    return strcmp(b->label, label) == 0;
+    return b->label && strcmp(b->label, label) == 0;
 }
 
 /* Files that OpenSSL writes beside a key and that say nothing of it. */

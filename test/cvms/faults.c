@@ -5,7 +5,7 @@
 #define LINE_MAX_LEN ((size_t)4096)
 
 /* Memory being short must not hide that there was a fault: it is counted all the same. */
-static void add_line(struct cvms_faults *f, const char *fmt, va_list args, const char *cause)
+static PRINTF(2, 0) void add_line(struct cvms_faults *f, const char *fmt, va_list args, const char *cause)
 {
     struct err e = ERR_INIT;
     char line[LINE_MAX_LEN];

@@ -22,15 +22,15 @@ int scratch_run(const char *const *argv);
 int scratch_sh(const char *line);
 
 /* A whole file, appended to out; the test fails when there is none. */
-void scratch_read(const char *path, struct buf *out);
+void scratch_read(const char *name, struct buf *out);
 
 /* Makes the file with these bytes and this mode. */
-void scratch_write(const char *path, struct slice bytes, unsigned mode);
+void scratch_write(const char *name, struct slice bytes, unsigned mode);
 
 /* True when something of that name is there (a dangling link counts). */
-bool scratch_has(const char *path);
+bool scratch_has(const char *name);
 
 /* Names in a directory but "." and "..". */
-size_t scratch_count(const char *path);
+size_t scratch_count(const char *name);
 
 #endif
