@@ -10,20 +10,23 @@ class Probe(harness.TestCase):
     """A test to be run by the tests below; not collected by itself."""
 
     script = ""
+    ends = False  # by itself, and the test waits for that
 
     def runTest(self):
         d = self.daemon("/bin/sh", "-c", self.script)
         self.assertEqual(d.address(), "here")
+        if self.ends:
+            d.wait()
 
 
 READY = """echo '{"msg":"ready","addr":"here"}'\n"""
 
 
 class Daemons(harness.TestCase):
-    def outcome(self, script):
+    def outcome(self, script, ends=False):
         result = unittest.TestResult()
         probe = Probe()
-        probe.script = script
+        probe.script, probe.ends = script, ends
         probe.run(result)
         return "".join(text for _, text in result.failures + result.errors)
 
@@ -31,13 +34,13 @@ class Daemons(harness.TestCase):
         self.assertEqual(self.outcome(READY + "exec cat /dev/zero > /dev/null"), "")
 
     def test_daemon_that_crashes_fails_the_test(self):
-        self.assertIn("SIGSEGV", self.outcome(READY + "kill -SEGV $$"))
+        self.assertIn("SIGSEGV", self.outcome(READY + "kill -SEGV $$", ends=True))
 
     def test_daemon_that_ends_before_ready_fails_the_test(self):
         self.assertIn("ended without log record msg='ready'", self.outcome("exit 1"))
 
     def test_sanitizers_exit_code_fails_the_test(self):
-        self.assertIn("sanitizer", self.outcome(READY + "exit 99"))
+        self.assertIn("sanitizer", self.outcome(READY + "exit 99", ends=True))
 
     def test_log_records_are_found_by_field_and_text(self):
         d = self.daemon("/bin/sh", "-c", READY + """echo '{"msg":"stored 3 files","n":3}'; echo plain""")
