@@ -55,7 +55,8 @@ static void put_line(struct cli_out *o, enum cli_colour colour, struct slice tex
         return;
 }
 
-static void put_formatted(struct cli_out *o, enum cli_colour colour, const char *fmt, va_list args)
+static PRINTF(3, 0) void put_formatted(struct cli_out *o, enum cli_colour colour, const char *fmt,
+                                       va_list args)
 {
     char text[LINE_MAX_LEN];
 
