@@ -14,6 +14,10 @@ else
 O := build
 endif
 
+# V=1 shows whole commands, make -s nothing but complaints.
+Q := $(if $(V),,@)
+say = @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,echo '  $(1)  $(2)')
+
 # A make that was not told how many jobs to run starts its children with all.
 jobs = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 

@@ -10,14 +10,16 @@ PROGRAM_LIBS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(dir_$(p))/*.c),$(O)/ob
 
 $(O)/fuzz-replay/%: $(O)/obj/test/fuzz/%.o $(O)/obj/test/fuzz/replay.o $(PROGRAM_LIBS) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # The same targets under libFuzzer, built by clang into build/fuzz.
 FUZZ_BINS := $(FUZZ_C:test/fuzz/%.c=$(O)/fuzz-bin/%)
 
 $(O)/fuzz-bin/%: $(O)/obj/test/fuzz/%.o $(PROGRAM_LIBS) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 SECONDS := 60
 

@@ -20,7 +20,8 @@ $(LIB): $(ROOM_O) $(GEN_O) $(O)/gen/descriptors.o
 # Headers that are made must be there before anything is compiled.
 $(O)/obj/%.o: %.c $(O)/flags | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(WARN) -I$(O)/gen/proto -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) $(WARN) -I$(O)/gen/proto -MMD -MP -c -o $@ $<
 
 # A program's own objects, without its main, so that tests can link them.
 define program_rules
@@ -29,7 +30,8 @@ $(O)/obj/lib$(1).a: $$(OBJS_$(1))
 	@rm -f $$@
 	@ar rcs $$@ $$^
 $(O)/$(1): $(O)/obj/$(dir_$(1))/main.o $(O)/obj/lib$(1).a $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $$@ $(O)/obj/$(dir_$(1))/main.o $(O)/obj/lib$(1).a $(LIB) $(LIBS)
+	$$(call say,LINK,$$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $$@ $(O)/obj/$(dir_$(1))/main.o $(O)/obj/lib$(1).a $(LIB) $(LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
 

@@ -19,7 +19,8 @@ unit_lib = $(if $(prog_of_$(1)),$(O)/obj/lib$(prog_of_$(1)).a)
 $(O)/unit/%: $(O)/obj/test/unit/%.o $$(call unit_helpers,$$(firstword $$(subst /, ,$$*))) \
 		$$(call unit_lib,$$(firstword $$(subst /, ,$$*))) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
 .PHONY: unit unit-bins
 unit-bins: $(UNIT_BINS) $(FUZZ_REPLAY_BINS)

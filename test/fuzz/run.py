@@ -6,7 +6,7 @@
   test/fuzz/run.py --merge                 keep what earlier runs found, as new seeds
 
 Targets run side by side, one a core. What a run finds is kept in
-build/fuzz/corpus/<format>, where the next run starts; test/fuzz/corpus holds
+build/fuzz/corpus/<format> (or below FUZZ_CORPUS), where the next run starts; test/fuzz/corpus holds
 the seeds that everyone replays, and --merge adds to it only what reaches new
 code. An input that breaks a target lands in build/fuzz/broken and is shown
 with the command that repeats it. The last line is `N passed, N failed,
@@ -47,7 +47,8 @@ class Fuzz:
         name = os.path.basename(source)[len("fuzz_"):-2]
         binary = os.path.join(self.build, "fuzz-bin", "fuzz_" + name)
         seeds = os.path.join(ROOT, "test/fuzz/corpus", name)
-        found, broken = (os.path.join(self.build, d, name) for d in ("corpus", "broken"))
+        found = os.path.join(os.environ.get("FUZZ_CORPUS") or os.path.join(self.build, "corpus"), name)
+        broken = os.path.join(self.build, "broken", name)
         log_path = os.path.join(self.build, "log", name)
         for folder in (found, broken, os.path.dirname(log_path)):
             os.makedirs(folder, exist_ok=True)
