@@ -7,7 +7,11 @@
 
 #include "base/mem.h"
 
-enum { DEFAULT_CHUNK_MAX = 1024, DEFAULT_DRAIN_MS = 1000 };
+enum {
+    DEFAULT_CHUNK_MAX = 1024,
+    DEFAULT_DRAIN_MS = 1000,
+    LATE_MAX = 1024 * 1024, /* more than both pipes hold: what is beyond was written after the end */
+};
 
 struct flow {
     uv_pipe_t pipe;
@@ -28,7 +32,9 @@ struct child {
     uint64_t deadline_grace_ms;
     bool exited; /* a zombie: its pid is still ours          */
     bool group_killed;
-    bool done; /* reaped, and on_exit has been called      */
+    bool moved;        /* bytes were read since the drain timer fired */
+    uint64_t late_len; /* bytes read since the group was killed       */
+    bool done;         /* reaped, and on_exit has been called      */
     bool freed;
     struct child_exit how;
     void (*on_output)(struct child *c, enum child_stream stream, struct slice bytes, void *ctx);
@@ -104,6 +110,10 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     struct child *c = s->data;
     enum child_stream stream = s == (uv_stream_t *)&c->flows[CHILD_STDOUT].pipe ? CHILD_STDOUT : CHILD_STDERR;
 
+    if (n > 0) {
+        c->moved = true;
+        c->late_len += c->group_killed ? (uint64_t)n : 0;
+    }
     if (n > 0 && c->on_output && !c->freed)
         c->on_output(c, stream, slice_of(buf->base, (size_t)n), c->ctx);
     if (n >= 0)
@@ -123,8 +133,11 @@ void child_pause(struct child *c, enum child_stream stream, bool paused)
     f->paused = paused;
     if (paused)
         uv_read_stop((uv_stream_t *)&f->pipe);
-    else
+    else {
         (void)uv_read_start((uv_stream_t *)&f->pipe, on_alloc, on_read);
+        if (c->exited) /* a whole period for what was held back */
+            (void)uv_timer_again(&c->drain);
+    }
 }
 
 /* ---- the end ---- */
@@ -142,6 +155,11 @@ static void on_drain(uv_timer_t *t)
     /* What the owner holds back is still in the pipe, and waits for him. */
     if (c->flows[0].paused || c->flows[1].paused)
         return;
+    /* Nor is a busy loop a reason to lose what was written before the end. */
+    if (c->moved && c->late_len < LATE_MAX) {
+        c->moved = false;
+        return;
+    }
     c->how.cut_output = true;
     finish(c);
 }

@@ -458,7 +458,7 @@ static void output_held_back_over_the_exit_is_kept(void **state)
     seen_init(&s);
     spawn_sh(&s, "echo kept"); /* drains for 100 ms */
     child_pause(s.child, CHILD_STDOUT, true);
-    resume_later(&s, 500);
+    resume_later(&s, 500); /* falls together with a drain */
     seen_run(&s);
     assert_int_equal(s.len_at_resume, 0);
     assert_int_equal(s.exits, 1);
