@@ -29,8 +29,8 @@ void rpc_bucket_give(struct rpc_bucket *b);
  * to (connection, peer address, server). The parent is borrowed.
  */
 struct rpc_budget {
-    size_t             held;
-    size_t             max;
+    size_t held;
+    size_t max;
     struct rpc_budget *parent;
 };
 

@@ -1,7 +1,7 @@
 #include "rpc/frame.h"
 
-enum rpc_frame_step rpc_frame_head_read(struct cursor *in, size_t max_len,
-                                        struct rpc_frame_head *ret, struct err *e)
+enum rpc_frame_step rpc_frame_head_read(struct cursor *in, size_t max_len, struct rpc_frame_head *ret,
+                                        struct err *e)
 {
     struct cursor at = *in;
     uint8_t flag;
@@ -14,8 +14,7 @@ enum rpc_frame_step rpc_frame_head_read(struct cursor *in, size_t max_len,
         return RPC_FRAME_BROKEN;
     }
     if (len > max_len) { /* the peers' wording, which people search for */
-        err_fail(e, ERR_KIND_LIMIT, "grpc: received message larger than max (%u vs. %zu)", len,
-                 max_len);
+        err_fail(e, ERR_KIND_LIMIT, "grpc: received message larger than max (%u vs. %zu)", len, max_len);
         return RPC_FRAME_BROKEN;
     }
     ret->compressed = flag == 1;
@@ -42,8 +41,7 @@ static struct slice take(struct slice *in, size_t want)
     return got;
 }
 
-static enum rpc_frame_step feed_head(struct rpc_assembly *a, struct slice *in, size_t max_len,
-                                     struct err *e)
+static enum rpc_frame_step feed_head(struct rpc_assembly *a, struct slice *in, size_t max_len, struct err *e)
 {
     struct slice got = take(in, RPC_FRAME_HEAD_LEN - a->head_len);
 
@@ -59,8 +57,7 @@ static enum rpc_frame_step feed_head(struct rpc_assembly *a, struct slice *in, s
     return step;
 }
 
-enum rpc_frame_step rpc_assembly_feed(struct rpc_assembly *a, struct slice *in, size_t max_len,
-                                      struct err *e)
+enum rpc_frame_step rpc_assembly_feed(struct rpc_assembly *a, struct slice *in, size_t max_len, struct err *e)
 {
     if (a->head_len < RPC_FRAME_HEAD_LEN) {
         enum rpc_frame_step step = feed_head(a, in, max_len, e);
@@ -77,8 +74,7 @@ enum rpc_frame_step rpc_assembly_feed(struct rpc_assembly *a, struct slice *in, 
 
         if (room > RPC_FRAME_EAGER_LEN)
             room = got.len > RPC_FRAME_EAGER_LEN ? got.len : RPC_FRAME_EAGER_LEN;
-        if (a->body.cap - a->body.start - a->body.len < got.len &&
-            !buf_reserve(&a->body, room, &at, e))
+        if (a->body.cap - a->body.start - a->body.len < got.len && !buf_reserve(&a->body, room, &at, e))
             return RPC_FRAME_BROKEN;
         if (!buf_append(&a->body, got, e))
             return RPC_FRAME_BROKEN;

@@ -15,7 +15,7 @@
 #define RPC_FRAME_HEAD_LEN 5
 
 struct rpc_frame_head {
-    bool     compressed;
+    bool compressed;
     uint32_t len; /* bytes of the body */
 };
 
@@ -30,8 +30,8 @@ enum rpc_frame_step { RPC_FRAME_BROKEN, RPC_FRAME_PARTIAL, RPC_FRAME_READY };
  * RPC_FRAME_PARTIAL  more bytes are needed; *in has not moved.
  * RPC_FRAME_BROKEN   *e is set: INVALID for a flag other than 0 and 1, LIMIT above max_len (H2-7).
  */
-enum rpc_frame_step rpc_frame_head_read(struct cursor *in, size_t max_len,
-                                        struct rpc_frame_head *ret, struct err *e) MUST_CHECK;
+enum rpc_frame_step rpc_frame_head_read(struct cursor *in, size_t max_len, struct rpc_frame_head *ret,
+                                        struct err *e) MUST_CHECK;
 
 void rpc_frame_head_write(struct rpc_frame_head head, uint8_t ret[RPC_FRAME_HEAD_LEN]);
 
@@ -42,12 +42,15 @@ void rpc_frame_head_write(struct rpc_frame_head head, uint8_t ret[RPC_FRAME_HEAD
 #define RPC_FRAME_EAGER_LEN ((size_t)1024 * 1024)
 
 struct rpc_assembly {
-    uint8_t               head[RPC_FRAME_HEAD_LEN];
-    size_t                head_len; /* bytes of head that are there */
-    struct rpc_frame_head frame;    /* once head is whole           */
-    struct buf            body;
+    uint8_t head[RPC_FRAME_HEAD_LEN];
+    size_t head_len;             /* bytes of head that are there */
+    struct rpc_frame_head frame; /* once head is whole           */
+    struct buf body;
 };
-#define RPC_ASSEMBLY_INIT { { 0 }, 0, { false, 0 }, BUF_INIT(0) }
+#define RPC_ASSEMBLY_INIT                   \
+    {                                       \
+        { 0 }, 0, { false, 0 }, BUF_INIT(0) \
+    }
 
 /*
  * Takes bytes from the front of *in up to the end of one message.

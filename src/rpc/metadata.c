@@ -77,8 +77,8 @@ bool rpc_md_add(struct rpc_md *md, const char *key, struct slice value, struct e
     struct slice name = slice_of_str(key);
 
     if (!key_is_valid(name) && !(name.len && name.at[0] == ':'))
-        return err_fail(e, ERR_KIND_INVALID,
-                        "metadata key '%s': only a-z, 0-9, '_', '-' and '.' are allowed", key);
+        return err_fail(e, ERR_KIND_INVALID, "metadata key '%s': only a-z, 0-9, '_', '-' and '.' are allowed",
+                        key);
     if (rpc_md_key_is_reserved(name))
         return err_fail(e, ERR_KIND_INVALID, "metadata key '%s' is reserved by the protocol", key);
     if (!is_binary(name) && !value_is_printable(value))

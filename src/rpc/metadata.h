@@ -17,8 +17,7 @@ bool rpc_md_key_is_reserved(struct slice key);
  * Adds a received header. "-bin" values are decoded, with or without padding,
  * one entry for each element of a comma list. INVALID when that fails.
  */
-bool rpc_md_add_wire(struct rpc_md *md, struct slice key, struct slice value,
-                     struct err *e) MUST_CHECK;
+bool rpc_md_add_wire(struct rpc_md *md, struct slice key, struct slice value, struct err *e) MUST_CHECK;
 
 bool rpc_md_copy(struct rpc_md *to, const struct rpc_md *from, struct err *e) MUST_CHECK;
 
@@ -28,13 +27,16 @@ bool rpc_md_copy(struct rpc_md *to, const struct rpc_md *from, struct err *e) MU
  */
 struct rpc_headers {
     nghttp2_nv *at;
-    size_t      count;
-    size_t      cap;
-    char      **owned;
-    size_t      owned_count;
-    bool        failed; /* memory was short: the list must not be sent */
+    size_t count;
+    size_t cap;
+    char **owned;
+    size_t owned_count;
+    bool failed; /* memory was short: the list must not be sent */
 };
-#define RPC_HEADERS_INIT { NULL, 0, 0, NULL, 0, false }
+#define RPC_HEADERS_INIT           \
+    {                              \
+        NULL, 0, 0, NULL, 0, false \
+    }
 
 void rpc_headers_add(struct rpc_headers *h, const char *name, struct slice value);
 void rpc_headers_add_str(struct rpc_headers *h, const char *name, const char *value);

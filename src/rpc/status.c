@@ -31,28 +31,17 @@ const char *rpc_code_name(enum rpc_code code)
 enum rpc_code rpc_code_of_err(enum err_kind kind)
 {
     switch (kind) {
-    case ERR_KIND_NONE:
-        return RPC_OK;
-    case ERR_KIND_INVALID:
-        return RPC_INVALID_ARGUMENT;
-    case ERR_KIND_UNVERIFIED:
-        return RPC_UNAUTHENTICATED;
-    case ERR_KIND_DENIED:
-        return RPC_PERMISSION_DENIED;
-    case ERR_KIND_MISSING:
-        return RPC_NOT_FOUND;
-    case ERR_KIND_LIMIT:
-        return RPC_RESOURCE_EXHAUSTED;
-    case ERR_KIND_TIMEOUT:
-        return RPC_DEADLINE_EXCEEDED;
-    case ERR_KIND_UNAVAILABLE:
-        return RPC_UNAVAILABLE;
-    case ERR_KIND_CANCELLED:
-        return RPC_CANCELLED;
-    case ERR_KIND_UNSUPPORTED:
-        return RPC_UNIMPLEMENTED;
-    case ERR_KIND_INTERNAL:
-        return RPC_INTERNAL;
+    case ERR_KIND_NONE: return RPC_OK;
+    case ERR_KIND_INVALID: return RPC_INVALID_ARGUMENT;
+    case ERR_KIND_UNVERIFIED: return RPC_UNAUTHENTICATED;
+    case ERR_KIND_DENIED: return RPC_PERMISSION_DENIED;
+    case ERR_KIND_MISSING: return RPC_NOT_FOUND;
+    case ERR_KIND_LIMIT: return RPC_RESOURCE_EXHAUSTED;
+    case ERR_KIND_TIMEOUT: return RPC_DEADLINE_EXCEEDED;
+    case ERR_KIND_UNAVAILABLE: return RPC_UNAVAILABLE;
+    case ERR_KIND_CANCELLED: return RPC_CANCELLED;
+    case ERR_KIND_UNSUPPORTED: return RPC_UNIMPLEMENTED;
+    case ERR_KIND_INTERNAL: return RPC_INTERNAL;
     }
     return RPC_UNKNOWN;
 }
@@ -60,34 +49,23 @@ enum rpc_code rpc_code_of_err(enum err_kind kind)
 enum err_kind rpc_err_of_code(enum rpc_code code)
 {
     switch (code) {
-    case RPC_OK:
-        return ERR_KIND_NONE;
+    case RPC_OK: return ERR_KIND_NONE;
     case RPC_INVALID_ARGUMENT:
     case RPC_FAILED_PRECONDITION:
     case RPC_OUT_OF_RANGE:
-    case RPC_ALREADY_EXISTS:
-        return ERR_KIND_INVALID;
-    case RPC_UNAUTHENTICATED:
-        return ERR_KIND_UNVERIFIED;
-    case RPC_PERMISSION_DENIED:
-        return ERR_KIND_DENIED;
-    case RPC_NOT_FOUND:
-        return ERR_KIND_MISSING;
-    case RPC_RESOURCE_EXHAUSTED:
-        return ERR_KIND_LIMIT;
-    case RPC_DEADLINE_EXCEEDED:
-        return ERR_KIND_TIMEOUT;
+    case RPC_ALREADY_EXISTS: return ERR_KIND_INVALID;
+    case RPC_UNAUTHENTICATED: return ERR_KIND_UNVERIFIED;
+    case RPC_PERMISSION_DENIED: return ERR_KIND_DENIED;
+    case RPC_NOT_FOUND: return ERR_KIND_MISSING;
+    case RPC_RESOURCE_EXHAUSTED: return ERR_KIND_LIMIT;
+    case RPC_DEADLINE_EXCEEDED: return ERR_KIND_TIMEOUT;
     case RPC_UNAVAILABLE:
-    case RPC_ABORTED:
-        return ERR_KIND_UNAVAILABLE;
-    case RPC_CANCELLED:
-        return ERR_KIND_CANCELLED;
-    case RPC_UNIMPLEMENTED:
-        return ERR_KIND_UNSUPPORTED;
+    case RPC_ABORTED: return ERR_KIND_UNAVAILABLE;
+    case RPC_CANCELLED: return ERR_KIND_CANCELLED;
+    case RPC_UNIMPLEMENTED: return ERR_KIND_UNSUPPORTED;
     case RPC_UNKNOWN:
     case RPC_INTERNAL:
-    case RPC_DATA_LOSS:
-        return ERR_KIND_INTERNAL;
+    case RPC_DATA_LOSS: return ERR_KIND_INTERNAL;
     }
     return ERR_KIND_INTERNAL;
 }
@@ -204,39 +182,27 @@ bool rpc_code_parse(struct slice text, enum rpc_code *ret)
 enum rpc_code rpc_code_of_http(unsigned http_status)
 {
     switch (http_status) {
-    case 400:
-        return RPC_INTERNAL;
-    case 401:
-        return RPC_UNAUTHENTICATED;
-    case 403:
-        return RPC_PERMISSION_DENIED;
-    case 404:
-        return RPC_UNIMPLEMENTED;
+    case 400: return RPC_INTERNAL;
+    case 401: return RPC_UNAUTHENTICATED;
+    case 403: return RPC_PERMISSION_DENIED;
+    case 404: return RPC_UNIMPLEMENTED;
     case 429:
     case 502:
     case 503:
-    case 504:
-        return RPC_UNAVAILABLE;
-    default: /* whatever else a proxy may say */
-        return RPC_UNKNOWN;
+    case 504: return RPC_UNAVAILABLE;
+    default: /* whatever else a proxy may say */ return RPC_UNKNOWN;
     }
 }
 
 enum rpc_code rpc_code_of_h2(uint32_t error_code)
 {
     switch (error_code) {
-    case NGHTTP2_REFUSED_STREAM:
-        return RPC_UNAVAILABLE;
-    case NGHTTP2_CANCEL:
-        return RPC_CANCELLED;
-    case NGHTTP2_ENHANCE_YOUR_CALM:
-        return RPC_RESOURCE_EXHAUSTED;
-    case NGHTTP2_INADEQUATE_SECURITY:
-        return RPC_PERMISSION_DENIED;
+    case NGHTTP2_REFUSED_STREAM: return RPC_UNAVAILABLE;
+    case NGHTTP2_CANCEL: return RPC_CANCELLED;
+    case NGHTTP2_ENHANCE_YOUR_CALM: return RPC_RESOURCE_EXHAUSTED;
+    case NGHTTP2_INADEQUATE_SECURITY: return RPC_PERMISSION_DENIED;
     case NGHTTP2_STREAM_CLOSED:
-    case NGHTTP2_HTTP_1_1_REQUIRED:
-        return RPC_UNKNOWN;
-    default:
-        return error_code <= NGHTTP2_CONNECT_ERROR ? RPC_INTERNAL : RPC_UNKNOWN;
+    case NGHTTP2_HTTP_1_1_REQUIRED: return RPC_UNKNOWN;
+    default: return error_code <= NGHTTP2_CONNECT_ERROR ? RPC_INTERNAL : RPC_UNKNOWN;
     }
 }

@@ -5,11 +5,11 @@
 
 /* How many of the unit make a millisecond, or how many milliseconds the unit has. */
 static const struct unit {
-    char     name;
+    char name;
     uint64_t per_ms;
     uint64_t ms;
 } units[] = {
-    { 'n', 1000000, 1 }, { 'u', 1000, 1 }, { 'm', 1, 1 },
+    { 'n', 1000000, 1 }, { 'u', 1000, 1 },  { 'm', 1, 1 },
     { 'S', 1, 1000 },    { 'M', 1, 60000 }, { 'H', 1, 3600000 },
 };
 
@@ -19,12 +19,10 @@ bool rpc_timeout_parse(struct slice text, uint64_t *ret_ms, struct err *e)
 
     if (text.len < 2 || text.len > DIGITS_MAX + 1)
         return err_fail(e, ERR_KIND_INVALID,
-                        "malformed grpc-timeout: %zu bytes instead of 1 to 8 digits and a unit",
-                        text.len);
+                        "malformed grpc-timeout: %zu bytes instead of 1 to 8 digits and a unit", text.len);
     for (size_t i = 0; i + 1 < text.len; i++) {
         if (text.at[i] < '0' || text.at[i] > '9')
-            return err_fail(e, ERR_KIND_INVALID, "malformed grpc-timeout: byte %zu is no digit",
-                            i + 1);
+            return err_fail(e, ERR_KIND_INVALID, "malformed grpc-timeout: byte %zu is no digit", i + 1);
         n = n * 10 + (uint64_t)(text.at[i] - '0');
     }
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
