@@ -40,6 +40,7 @@ struct health_watch {
 struct health {
     struct health_name *names;
     struct health_watch *watches;
+    bool draining;
 };
 
 /* ------------------------------------------------------------------ the state */
@@ -78,7 +79,7 @@ static serving_status status_of(const struct health *h, const char *name)
 
     if (!n)
         return SERVICE_UNKNOWN;
-    return n->serving ? SERVING : NOT_SERVING;
+    return n->serving && !h->draining ? SERVING : NOT_SERVING;
 }
 
 static void health_free(void *state)
@@ -153,6 +154,11 @@ static void watch_tell(struct health_watch *w)
         rpc_call_finishf(w->call, rpc_code_of_err(e.kind), "%s", err_text(&e));
 }
 
+static void watch_end(struct health_watch *w)
+{
+    rpc_call_finish(w->call, RPC_UNAVAILABLE, "the server is shutting down", NULL);
+}
+
 static void watch_message(struct rpc_call *c, struct buf *body, void *ctx)
 {
     struct health_watch *w = ctx;
@@ -164,7 +170,9 @@ static void watch_message(struct rpc_call *c, struct buf *body, void *ctx)
     w->name = mem_dup_str(q->service, &e);
     if (w->name)
         watch_tell(w);
-    else
+    if (w->name && w->health->draining)
+        watch_end(w);
+    else if (!w->name)
         rpc_call_finishf(c, rpc_code_of_err(e.kind), "%s", err_text(&e));
 }
 
@@ -236,6 +244,13 @@ static const struct rpc_service service = { "grpc.health.v1.Health", methods, AR
 
 /* --------------------------------------------------------------------- public */
 
+/* `closed` never comes from within a call to finish, so the list stays as it is. */
+static void tell_all(const struct health *h)
+{
+    for (struct health_watch *w = h->watches; w; w = w->next)
+        watch_tell(w);
+}
+
 bool rpc_server_add_health(struct rpc_server *s, const char *const *names, size_t count, struct err *e)
 {
     struct health *h = mem_new(sizeof(*h), e);
@@ -258,12 +273,17 @@ void rpc_server_health_set(struct rpc_server *s, const char *name, bool serving)
 
     if (!h || !set_name(h, name, serving, &e))
         return;
+    tell_all(h);
+}
 
-    struct health_watch *next;
+void rpc_health_drain(struct rpc_server *s)
+{
+    struct health *h = rpc_server_slot(s, RPC_SLOT_HEALTH);
 
-    /* A watcher that can't be told is ended; `closed` never comes from within a call to finish it. */
-    for (struct health_watch *w = h->watches; w; w = next) {
-        next = w->next;
-        watch_tell(w);
-    }
+    if (!h)
+        return;
+    h->draining = true;
+    tell_all(h);
+    for (struct health_watch *w = h->watches; w; w = w->next)
+        watch_end(w);
 }

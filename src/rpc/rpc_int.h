@@ -20,4 +20,7 @@ void rpc_server_slot_set(struct rpc_server *s, enum rpc_slot slot, void *state,
                          void (*free_state)(void *state));
 void *rpc_server_slot(const struct rpc_server *s, enum rpc_slot slot); /* NULL: not set */
 
+/* The server drains: health watchers hear NOT_SERVING and end, so that they don't hold it up. */
+void rpc_health_drain(struct rpc_server *s);
+
 #endif

@@ -531,6 +531,7 @@ void rpc_server_drain(struct rpc_server *s, uint64_t grace_ms, void (*drained)(v
     s->drained = drained;
     s->drained_ctx = ctx;
     stop_listening(s);
+    rpc_health_drain(s);
     for (struct client_of *k = s->clients; k; k = k->next)
         rpc_conn_drain(rpc_link_conn(k->link));
     uv_timer_start(&s->grace, on_grace_over, s->clients ? grace_ms : 0, 0);

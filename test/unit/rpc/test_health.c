@@ -233,6 +233,48 @@ static void watch_goes_on_after_half_close(void **state)
     fake_call_done(&c);
 }
 
+static void drain_tells_and_ends_watchers(void **state)
+{
+    (void)state;
+    CLEANUP(fake_server_done) struct rpc_server s;
+    struct rpc_call before;
+    struct rpc_call unknown;
+    struct rpc_call silent = { .full = false };
+    struct rpc_call after;
+    struct rpc_call asked;
+    void *ctx = NULL;
+
+    server_init(&s);
+    call_watch(&s, &before, ASK_AGENT);
+    call_watch(&s, &unknown, ASK_NEW);
+    fake_method(&s, HEALTH, "Watch", &ctx)->open(&silent, ctx);
+    rpc_health_drain(&s);
+    call_watch(&s, &after, ASK_ALL);
+    call_check(&s, &asked, ASK_AGENT);
+    assert_true(sent(&before, 1, SAYS_NOT_SERVING));
+    assert_int_equal(unknown.sent_count, 1);
+    assert_int_equal(silent.sent_count, 0);
+    assert_true(sent(&after, 0, SAYS_NOT_SERVING));
+    assert_true(sent(&asked, 0, SAYS_NOT_SERVING));
+    assert_int_equal(before.code, RPC_UNAVAILABLE);
+    assert_int_equal(unknown.code, RPC_UNAVAILABLE);
+    assert_int_equal(silent.code, RPC_UNAVAILABLE);
+    assert_int_equal(after.code, RPC_UNAVAILABLE);
+    fake_call_done(&before);
+    fake_call_done(&unknown);
+    fake_call_done(&silent);
+    fake_call_done(&after);
+    fake_call_done(&asked);
+}
+
+static void drain_without_health_does_nothing(void **state)
+{
+    (void)state;
+    struct rpc_server s = { .count = 0 };
+
+    rpc_health_drain(&s);
+}
+
 static void set_without_health_does_nothing(void **state)
 {
     (void)state;
@@ -270,6 +312,8 @@ int main(void)
         cmocka_unit_test(watchers_may_leave_in_any_order),
         cmocka_unit_test(watch_without_a_request_is_invalid),
         cmocka_unit_test(watch_goes_on_after_half_close),
+        cmocka_unit_test(drain_tells_and_ends_watchers),
+        cmocka_unit_test(drain_without_health_does_nothing),
         cmocka_unit_test(set_without_health_does_nothing),
         cmocka_unit_test(H2_15_every_method_says_who_may_call_it),
     };
