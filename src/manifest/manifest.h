@@ -85,6 +85,6 @@ void mf_free(struct mf *m);
 bool mf_json(const Cvms__ComputationRunReq *req, struct buf *out, struct err *e) MUST_CHECK;
 
 /* J, or the same members with spaces, hash also as 64 hex digits, read strictly. Free with pb_free. */
-Cvms__ComputationRunReq *mf_request_from_json(struct slice json, struct err *e) MUST_CHECK;
+Cvms__ComputationRunReq *mf_request_from_json(struct slice text, struct err *e) MUST_CHECK;
 
 #endif

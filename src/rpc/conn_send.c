@@ -1,5 +1,7 @@
 /* What nghttp2 is given: headers, queued messages, trailers. */
 
+#include <assert.h>
+
 #include "base/mem.h"
 #include "rpc/conn_int.h"
 #include "rpc/timeout.h"
@@ -31,6 +33,9 @@ static bool copy_queued(struct rpc_call *c, size_t len, struct buf *out)
 
     while (len > 0) {
         struct rpc_out *m = c->queue;
+
+        assert(m); /* c->queued counts what is in the queue */
+
         size_t head_left = RPC_FRAME_HEAD_LEN - m->head_sent;
         struct slice from = head_left ? slice_of(m->head + m->head_sent, head_left) : buf_slice(&m->body);
 
