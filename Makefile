@@ -61,6 +61,7 @@ test: deps
 include mk/proto.mk
 include mk/rules.mk
 include mk/fuzz.mk
+include mk/echo.mk
 include mk/test.mk
 -include mk/demo.mk
 -include mk/bench.mk

@@ -8,7 +8,7 @@ deps:
 # ------------------------------------------------------------------- lint
 # Each header compiles on its own, whoever includes it first.
 
-LINT_H := $(wildcard src/*/*.h test/cvms/*.h test/echo/*.h test/unit/*/*.h test/fuzz/*.h test/lib/*.h)
+LINT_H := $(wildcard src/*/*.h test/cvms/*.h test/echo/*/*.h test/unit/*/*.h test/fuzz/*.h test/lib/*.h)
 
 $(O)/lint/%.ok: % $(O)/flags | $(GEN_H)
 	@mkdir -p $(@D)
@@ -33,7 +33,7 @@ lint: lint-headers compile-list
 format:
 	@git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs -r -n 8 -P "$$(nproc)" clang-format -i
 
-tidy: $(GEN_H)
+tidy: $(GEN_H) $(ECHO_GEN).h
 	@O='$(O)' TIDY_FLAGS='-std=c11 -D_GNU_SOURCE -DCOCOS_VERSION=\"0\" -Isrc -Itest -I$(O)/gen -I$(O)/gen/proto $(PKG_CFLAGS)' \
 		TIDY_SOURCES='$(sort $(COMPILED))' sh ci/tidy.sh
 

@@ -230,6 +230,12 @@ void rpc_conn_fail(struct rpc_conn *n, const struct err *why)
     end_pings(n);
 }
 
+static void submit_goaway(struct rpc_conn *n)
+{
+    nghttp2_submit_goaway(n->h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(n->h2),
+                          NGHTTP2_NO_ERROR, NULL, 0);
+}
+
 void rpc_conn_end(struct rpc_conn *n, enum rpc_code code, const char *text)
 {
     for (struct rpc_call *c = n->calls; c; c = c->next) {
@@ -243,8 +249,9 @@ void rpc_conn_end(struct rpc_conn *n, enum rpc_code code, const char *text)
         else
             rpc_call_abort(c, NGHTTP2_CANCEL);
     }
+    /* Not nghttp2_session_terminate_session: that would drop the trailers and resets before it. */
     if (!n->ended)
-        nghttp2_session_terminate_session(n->h2, NGHTTP2_NO_ERROR);
+        submit_goaway(n);
     n->ended = true;
     end_pings(n);
 }
@@ -461,8 +468,7 @@ void rpc_conn_tick(struct rpc_conn *n)
     tick_keepalive(n, now);
     if (now >= drain_at(n)) {
         n->drain_is_final = true;
-        nghttp2_submit_goaway(n->h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(n->h2),
-                              NGHTTP2_NO_ERROR, NULL, 0);
+        submit_goaway(n);
     }
     if (now >= handshake_at(n))
         rpc_conn_give_up(n, NGHTTP2_SETTINGS_TIMEOUT, false,
