@@ -39,16 +39,20 @@ tidy: $(GEN_H) $(ECHO_GEN).h
 
 # ---------------------------------------------------------------- install
 
+# What a program says of itself is its manual, and the completion of its shell.
+
 PREFIX := /usr/local
-INSTALLED := $(filter cocos-%,$(PROGRAMS)) cvms-test
+INSTALLED := $(filter $(O)/cocos-% $(O)/cvms-test,$(BINS))
+SHARE := $(DESTDIR)$(PREFIX)/share
 
 install: all
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/cocos-c' \
-		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
-	install -m 755 $(wildcard $(addprefix $(O)/,$(sort $(INSTALLED)))) '$(DESTDIR)$(PREFIX)/bin'
-	install -m 644 README.md LICENSE $(wildcard docs/*.md) '$(DESTDIR)$(PREFIX)/share/doc/cocos-c'
-	$(if $(wildcard src/cli/completion.bash),install -m 644 src/cli/completion.bash \
-		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cocos-cli')
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(SHARE)/doc/cocos-c' '$(SHARE)/bash-completion/completions'
+	install -m 755 $(INSTALLED) '$(DESTDIR)$(PREFIX)/bin'
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) '$(SHARE)/doc/cocos-c'
+	for p in $(notdir $(INSTALLED)); do \
+		$(O)/$$p --help > '$(SHARE)/doc/cocos-c/'$$p.txt || exit; \
+	done
+	$(O)/cocos-cli completion bash > '$(SHARE)/bash-completion/completions/cocos-cli'
 
 help:
 	@echo 'make             build the programs into build/'
