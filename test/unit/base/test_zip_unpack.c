@@ -1,0 +1,884 @@
+#include "scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/mem.h"
+#include "base/stage.h"
+#include "base/zip.h"
+
+/* ---- archives made by hand ---- */
+
+/* An entry; what is not said follows from what is. */
+struct piece {
+    const char *name;
+    const char *data;
+    uint32_t attributes;    /* external, of the central header                    */
+    uint16_t made_by;       /* 0: Unix                                            */
+    uint16_t flags;         /* both headers                                       */
+    uint16_t method;        /* 8: deflate                                         */
+    const char *local_name; /* when it differs                                    */
+    uint16_t local_flags_xor;
+    uint16_t local_method_xor;
+    int32_t local_len_add;
+    uint32_t crc_xor; /* both headers                                       */
+    uint32_t local_crc_xor;
+    int32_t len_add; /* unpacked size, both headers                        */
+    int32_t offset_add;
+    uint32_t descriptor_len; /* with flag 8: 12, 16, 20, 24                        */
+    uint32_t descriptor_xor; /* of its crc                                         */
+    const char *extra;       /* in hex, both headers                               */
+    const char *gap;         /* bytes behind it                                    */
+};
+
+struct made {
+    struct buf bytes;
+    struct buf central;
+    unsigned count;
+};
+
+static void le16(struct buf *b, unsigned v)
+{
+    struct err e = ERR_INIT;
+
+    assert_true(buf_append_le16(b, (uint16_t)v, &e));
+}
+
+static void le32(struct buf *b, uint32_t v)
+{
+    struct err e = ERR_INIT;
+
+    assert_true(buf_append_le32(b, v, &e));
+}
+
+static void le64(struct buf *b, uint64_t v)
+{
+    struct err e = ERR_INIT;
+
+    assert_true(buf_append_le64(b, v, &e));
+}
+
+static void bytes(struct buf *b, const void *at, size_t len)
+{
+    struct err e = ERR_INIT;
+
+    assert_true(buf_append(b, slice_of(at, len), &e));
+}
+
+/* A raw deflate stream of text, appended; its length. */
+static size_t deflated(struct buf *b, const void *text, size_t len)
+{
+    z_stream z = { 0 };
+    struct err e = ERR_INIT;
+    uint8_t *at;
+    size_t room = len + 1024;
+
+    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_true(buf_reserve(b, room, &at, &e));
+    z.next_in = (Bytef *)(uintptr_t)text;
+    z.avail_in = (uInt)len;
+    z.next_out = at;
+    z.avail_out = (uInt)room;
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    buf_extend(b, z.total_out);
+    len = z.total_out;
+    deflateEnd(&z);
+    return len;
+}
+
+static size_t unhex(const char *hex, uint8_t *ret)
+{
+    size_t len = hex ? strlen(hex) / 2 : 0;
+
+    for (size_t i = 0; i < len; i++) {
+        char two[3] = { hex[2 * i], hex[2 * i + 1], 0 };
+
+        ret[i] = (uint8_t)strtoul(two, NULL, 16);
+    }
+    return len;
+}
+
+static void add_piece(struct made *m, const struct piece *p, const void *data, size_t len)
+{
+    static char long_name[8192];
+    const char *name = p->name;
+    uint8_t extra[256];
+    size_t extra_len = unhex(p->extra, extra);
+    uint32_t offset = (uint32_t)m->bytes.len;
+    uint32_t crc = (uint32_t)crc32(crc32(0, NULL, 0), data, (uInt)len) ^ p->crc_xor;
+    uint32_t told = (uint32_t)((int64_t)len + p->len_add);
+    bool described = (p->flags & 8) != 0;
+    CLEANUP(buf_done) struct buf packed = BUF_INIT(1 << 26);
+    size_t packed_len;
+
+    if (name[0] == '=') {
+        memset(long_name, 'n', sizeof(long_name));
+        long_name[strtoul(name + 1, NULL, 10)] = '\0';
+        name = long_name;
+    }
+    if (p->method == 8)
+        deflated(&packed, data, len);
+    else
+        bytes(&packed, data, len);
+    packed_len = packed.len;
+
+    const char *local_name = p->local_name ? p->local_name : name;
+
+    le32(&m->bytes, 0x04034b50);
+    le16(&m->bytes, 20);
+    le16(&m->bytes, p->flags ^ p->local_flags_xor);
+    le16(&m->bytes, p->method ^ p->local_method_xor);
+    le32(&m->bytes, 0x00210000);
+    le32(&m->bytes, described ? 0 : crc ^ p->local_crc_xor);
+    le32(&m->bytes, described ? 0 : (uint32_t)packed_len);
+    le32(&m->bytes, described ? 0 : (uint32_t)((int64_t)told + p->local_len_add));
+    le16(&m->bytes, (unsigned)strlen(local_name));
+    le16(&m->bytes, (unsigned)extra_len);
+    bytes(&m->bytes, local_name, strlen(local_name));
+    bytes(&m->bytes, extra, extra_len);
+    bytes(&m->bytes, buf_slice(&packed).at, packed_len);
+    if (described) {
+        bool wide = p->descriptor_len >= 20;
+
+        if (p->descriptor_len == 16 || p->descriptor_len == 24)
+            le32(&m->bytes, 0x08074b50);
+        le32(&m->bytes, crc ^ p->descriptor_xor);
+        if (wide) {
+            le64(&m->bytes, packed_len);
+            le64(&m->bytes, told);
+        } else {
+            le32(&m->bytes, (uint32_t)packed_len);
+            le32(&m->bytes, told);
+        }
+    }
+    if (p->gap)
+        bytes(&m->bytes, p->gap, strlen(p->gap));
+
+    le32(&m->central, 0x02014b50);
+    le16(&m->central, p->made_by ? p->made_by : 0x0314);
+    le16(&m->central, 20);
+    le16(&m->central, p->flags);
+    le16(&m->central, p->method);
+    le32(&m->central, 0x00210000);
+    le32(&m->central, crc);
+    le32(&m->central, (uint32_t)packed_len);
+    le32(&m->central, told);
+    le16(&m->central, (unsigned)strlen(name));
+    le16(&m->central, (unsigned)extra_len);
+    le16(&m->central, 0);
+    le32(&m->central, 0);
+    le32(&m->central, p->attributes);
+    le32(&m->central, (uint32_t)((int64_t)offset + p->offset_add));
+    bytes(&m->central, name, strlen(name));
+    bytes(&m->central, extra, extra_len);
+    m->count++;
+}
+
+/* Numbers of the end record that a case changes. */
+struct end_changes {
+    int count_add, len_add, offset_add, disk;
+};
+
+static void add_end(struct made *m, const struct end_changes *x)
+{
+    uint32_t offset = (uint32_t)m->bytes.len;
+    uint32_t len = (uint32_t)m->central.len;
+
+    bytes(&m->bytes, buf_slice(&m->central).at, m->central.len);
+    le32(&m->bytes, 0x06054b50);
+    le16(&m->bytes, (unsigned)x->disk);
+    le16(&m->bytes, 0);
+    le16(&m->bytes, m->count + (unsigned)x->count_add);
+    le16(&m->bytes, m->count + (unsigned)x->count_add);
+    le32(&m->bytes, len + (uint32_t)x->len_add);
+    le32(&m->bytes, offset + (uint32_t)x->offset_add);
+    le16(&m->bytes, 0);
+}
+
+static void made_done(struct made *m)
+{
+    buf_done(&m->bytes);
+    buf_done(&m->central);
+}
+#define MADE_INIT                               \
+    {                                           \
+        BUF_INIT(1 << 28), BUF_INIT(1 << 28), 0 \
+    }
+
+static void make(struct made *m, const struct piece *pieces, size_t count, const struct end_changes *x)
+{
+    for (size_t i = 0; i < count && pieces[i].name; i++) {
+        const char *data = pieces[i].data ? pieces[i].data : "";
+
+        add_piece(m, &pieces[i], data, strlen(data));
+    }
+    add_end(m, x);
+}
+
+/* Unpacks the bytes beneath "dest". */
+static bool unpack(struct slice archive, const struct zip_limits *limits, struct zip_stats *stats,
+                   struct err *e)
+{
+    CLEANUP(fd_done) int dest = open("dest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(fd_done) int fd = -1;
+
+    scratch_write("archive.zip", archive, 0600);
+    fd = open("archive.zip", O_RDONLY | O_CLOEXEC);
+    assert_true(dest >= 0 && fd >= 0);
+    return zip_unpack(fd, dest, limits, stats, e);
+}
+
+static int enter(void **state)
+{
+    (void)state;
+    umask(077);
+    scratch_enter();
+    assert_int_equal(mkdir("dest", 0755), 0);
+    assert_int_equal(mkdir("outside", 0755), 0);
+    return 0;
+}
+
+static int leave(void **state)
+{
+    (void)state;
+    scratch_leave();
+    return 0;
+}
+
+static void assert_file(const char *path, const char *want, unsigned mode)
+{
+    CLEANUP(buf_done) struct buf seen = BUF_INIT(1 << 20);
+    struct stat st;
+
+    scratch_read(path, &seen);
+    assert_true(slice_equal(buf_slice(&seen), slice_of_str(want)));
+    assert_int_equal(lstat(path, &st), 0);
+    assert_int_equal(st.st_mode, S_IFREG | mode);
+}
+
+/* ---- what is refused as a whole ---- */
+
+#define UNIX(mode) ((uint32_t)(mode) << 16)
+#define GOOD                                                            \
+    {                                                                   \
+        .name = "good.txt", .data = "good", .attributes = UNIX(0100644) \
+    }
+
+static struct refuse_case {
+    const char *name;
+    struct piece pieces[3];
+    enum err_kind want;
+    const char *want_text;
+    struct end_changes end;
+} refuse_cases[] = {
+    { "dotdot_within_AR_1", { GOOD, { .name = "a/../../x" } }, ERR_KIND_INVALID, "leads upwards", { 0 } },
+    { "dotdot_first_AR_1", { GOOD, { .name = "../x" } }, ERR_KIND_INVALID, "leads upwards", { 0 } },
+    { "dotdot_behind_dot_AR_1", { GOOD, { .name = "./../x" } }, ERR_KIND_INVALID, "leads upwards", { 0 } },
+    { "dotdot_last_AR_1", { GOOD, { .name = "a/.." } }, ERR_KIND_INVALID, "leads upwards", { 0 } },
+    { "dotdot_directory_AR_1", { GOOD, { .name = "../" } }, ERR_KIND_INVALID, "leads upwards", { 0 } },
+    { "dot_alone", { GOOD, { .name = "." } }, ERR_KIND_INVALID, "names a directory", { 0 } },
+    { "dot_within", { GOOD, { .name = "a/./b" } }, ERR_KIND_INVALID, "names a directory", { 0 } },
+    { "absolute_AR_2", { GOOD, { .name = "/etc/x" } }, ERR_KIND_INVALID, "is absolute", { 0 } },
+    { "two_slashes_AR_2", { GOOD, { .name = "//x" } }, ERR_KIND_INVALID, "is absolute", { 0 } },
+    { "drive_AR_2", { GOOD, { .name = "C:x" } }, ERR_KIND_INVALID, "is absolute", { 0 } },
+    { "backslash_AR_2", { GOOD, { .name = "a\\b" } }, ERR_KIND_INVALID, "backslash", { 0 } },
+    { "empty_part", { GOOD, { .name = "a//b" } }, ERR_KIND_INVALID, "is empty", { 0 } },
+    { "empty_last_part", { GOOD, { .name = "a//" } }, ERR_KIND_INVALID, "empty part", { 0 } },
+    { "empty_name", { GOOD, { .name = "" } }, ERR_KIND_INVALID, "without a name", { 0 } },
+    { "symlink_AR_3",
+      { { .name = "d", .data = "../outside", .attributes = UNIX(0120777) }, { .name = "d/f", .data = "x" } },
+      ERR_KIND_INVALID,
+      "'d': it is a symbolic link",
+      { 0 } },
+    { "symlink_said_by_another_system_AR_3",
+      { { .name = "d", .data = "/", .attributes = UNIX(0120777), .made_by = 0x0a14 } },
+      ERR_KIND_INVALID,
+      "symbolic link",
+      { 0 } },
+    { "character_device_AR_6",
+      { GOOD, { .name = "x", .attributes = UNIX(0020644) } },
+      ERR_KIND_INVALID,
+      "character device",
+      { 0 } },
+    { "block_device_AR_6",
+      { GOOD, { .name = "x", .attributes = UNIX(0060644) } },
+      ERR_KIND_INVALID,
+      "block device",
+      { 0 } },
+    { "named_pipe_AR_6",
+      { GOOD, { .name = "x", .attributes = UNIX(0010644) } },
+      ERR_KIND_INVALID,
+      "named pipe",
+      { 0 } },
+    { "socket_AR_6",
+      { GOOD, { .name = "x", .attributes = UNIX(0140644) } },
+      ERR_KIND_INVALID,
+      "socket",
+      { 0 } },
+    { "unknown_type_AR_6",
+      { GOOD, { .name = "x", .attributes = UNIX(0150644) } },
+      ERR_KIND_INVALID,
+      "unknown type",
+      { 0 } },
+    { "directory_without_slash",
+      { { .name = "x", .attributes = UNIX(0040755) } },
+      ERR_KIND_INVALID,
+      "differ",
+      { 0 } },
+    { "file_with_slash",
+      { { .name = "x/", .attributes = UNIX(0100755) } },
+      ERR_KIND_INVALID,
+      "differ",
+      { 0 } },
+    { "directory_with_bytes",
+      { { .name = "x/", .data = "y" } },
+      ERR_KIND_INVALID,
+      "directory with bytes",
+      { 0 } },
+    { "local_name_differs_AR_9",
+      { GOOD, { .name = "x", .local_name = "y" } },
+      ERR_KIND_INVALID,
+      "contradicts",
+      { 0 } },
+    { "local_flags_differ_AR_9",
+      { GOOD, { .name = "x", .local_flags_xor = 0x0800 } },
+      ERR_KIND_INVALID,
+      "contradicts",
+      { 0 } },
+    { "local_method_differs_AR_9",
+      { GOOD, { .name = "x", .local_method_xor = 8 } },
+      ERR_KIND_INVALID,
+      "contradicts",
+      { 0 } },
+    { "local_length_differs_AR_9",
+      { GOOD, { .name = "x", .local_len_add = 1 } },
+      ERR_KIND_INVALID,
+      "contradicts",
+      { 0 } },
+    { "local_checksum_differs_AR_9",
+      { GOOD, { .name = "x", .local_crc_xor = 1 } },
+      ERR_KIND_INVALID,
+      "contradicts",
+      { 0 } },
+    { "same_bytes_twice_AR_9",
+      { GOOD, { .name = "good.txt2", .data = "good", .offset_add = -42 } },
+      ERR_KIND_INVALID,
+      "overlaps",
+      { 0 } },
+    { "header_within_another_AR_9",
+      { GOOD, { .name = "x", .offset_add = -4 } },
+      ERR_KIND_INVALID,
+      "overlaps",
+      { 0 } },
+    { "offset_into_nowhere_AR_9",
+      { GOOD, { .name = "x", .offset_add = 10 } },
+      ERR_KIND_INVALID,
+      "bytes between",
+      { 0 } },
+    { "offset_outside_AR_9",
+      { GOOD, { .name = "x", .offset_add = 1000000 } },
+      ERR_KIND_INVALID,
+      "outside the archive",
+      { 0 } },
+    { "bytes_between_AR_9",
+      { { .name = "x", .gap = "hidden" }, GOOD },
+      ERR_KIND_INVALID,
+      "bytes between",
+      { 0 } },
+    { "bytes_before_the_directory_AR_9",
+      { GOOD, { .name = "x", .gap = "hidden" } },
+      ERR_KIND_INVALID,
+      "bytes between",
+      { 0 } },
+    { "prepended_bytes_AR_9",
+      { GOOD },
+      ERR_KIND_INVALID,
+      "not where the end record says",
+      { .offset_add = -1 } },
+    { "count_too_small",
+      { GOOD, { .name = "x" } },
+      ERR_KIND_INVALID,
+      "more entries than",
+      { .count_add = -1 } },
+    { "count_too_large", { GOOD }, ERR_KIND_INVALID, "too short", { .count_add = 1 } },
+    { "directory_too_long", { GOOD }, ERR_KIND_INVALID, "not where", { .len_add = 1 } },
+    { "several_disks", { GOOD }, ERR_KIND_UNSUPPORTED, "several parts", { .disk = 1 } },
+    { "encrypted", { GOOD, { .name = "x", .flags = 1 } }, ERR_KIND_UNSUPPORTED, "encrypted", { 0 } },
+    { "patched", { GOOD, { .name = "x", .flags = 0x20 } }, ERR_KIND_UNSUPPORTED, "not supported", { 0 } },
+    { "masked_headers",
+      { GOOD, { .name = "x", .flags = 0x2000 } },
+      ERR_KIND_UNSUPPORTED,
+      "not supported",
+      { 0 } },
+    { "other_method", { GOOD, { .name = "x", .method = 12 } }, ERR_KIND_UNSUPPORTED, "not supported", { 0 } },
+    { "stored_with_two_sizes",
+      { GOOD, { .name = "x", .data = "abc", .len_add = 1 } },
+      ERR_KIND_INVALID,
+      "two different sizes",
+      { 0 } },
+    { "checksum_wrong",
+      { GOOD, { .name = "x", .data = "abc", .crc_xor = 1 } },
+      ERR_KIND_UNVERIFIED,
+      "checksum",
+      { 0 } },
+    { "unpacks_to_more",
+      { GOOD, { .name = "x", .data = "abc", .method = 8, .len_add = -1 } },
+      ERR_KIND_INVALID,
+      "to more than",
+      { 0 } },
+    { "unpacks_to_less",
+      { GOOD, { .name = "x", .data = "abc", .method = 8, .len_add = 1 } },
+      ERR_KIND_INVALID,
+      "to less than",
+      { 0 } },
+    { "descriptor_wrong",
+      { GOOD, { .name = "x", .data = "a", .flags = 8, .descriptor_len = 16, .descriptor_xor = 1 } },
+      ERR_KIND_INVALID,
+      "what follows its bytes",
+      { 0 } },
+    { "newline_in_name_AR_12", { GOOD, { .name = "a\nb" } }, ERR_KIND_INVALID, "control bytes", { 0 } },
+    { "invalid_utf8_AR_12", { GOOD, { .name = "a\xff" } }, ERR_KIND_INVALID, "not UTF-8", { 0 } },
+    { "path_of_4097_bytes_AR_12", { GOOD, { .name = "=4097" } }, ERR_KIND_INVALID, "too long", { 0 } },
+    { "part_of_256_bytes_AR_12", { GOOD, { .name = "=256" } }, ERR_KIND_INVALID, "longer than 255", { 0 } },
+    { "our_own_temporary_name",
+      { GOOD, { .name = ".cocos-staged.x/y" } },
+      ERR_KIND_INVALID,
+      "reserved",
+      { 0 } },
+    { "same_name_twice_AR_13", { GOOD, GOOD }, ERR_KIND_INVALID, "occurs twice", { 0 } },
+    { "same_name_behind_dot_AR_13",
+      { GOOD, { .name = "./good.txt" } },
+      ERR_KIND_INVALID,
+      "occurs twice",
+      { 0 } },
+    { "file_and_directory_AR_13",
+      { { .name = "a" }, { .name = "a/" } },
+      ERR_KIND_INVALID,
+      "occurs twice",
+      { 0 } },
+    { "file_then_directory_of_it_AR_13",
+      { { .name = "a" }, { .name = "a/b" } },
+      ERR_KIND_INVALID,
+      "both a file and a directory",
+      { 0 } },
+    { "directory_then_file_of_it_AR_13",
+      { { .name = "a/b" }, { .name = "a" } },
+      ERR_KIND_INVALID,
+      "both a file and a directory",
+      { 0 } },
+    { "second_name_in_extra",
+      { GOOD, { .name = "x", .extra = "75700600010000000079" } },
+      ERR_KIND_INVALID,
+      "second name",
+      { 0 } },
+    { "broken_extra",
+      { GOOD, { .name = "x", .extra = "0200ff00" } },
+      ERR_KIND_INVALID,
+      "extra fields are broken",
+      { 0 } },
+    { "zip64_contradicts_AR_10",
+      { GOOD,
+        { .name = "x",
+          .data = "a",
+          .extra = "010010000200000000000000"
+                   "0100000000000000" } },
+      ERR_KIND_INVALID,
+      "zip64",
+      { 0 } },
+};
+
+static void check_refuse(void **state)
+{
+    struct refuse_case *c = *state;
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    struct zip_stats stats = { 77, 77 };
+    struct err e = ERR_INIT;
+    void *unused = NULL;
+
+    enter(&unused);
+    scratch_write("dest/mine", (struct slice)SLICE_LIT("untouched"), 0644);
+    make(&m, c->pieces, ARRAY_LEN(c->pieces), &c->end);
+    assert_false(unpack(buf_slice(&m.bytes), NULL, &stats, &e));
+    if (e.kind != c->want || !strstr(err_text(&e), c->want_text))
+        fail_msg("%s: %s", err_kind_name(e.kind), err_text(&e));
+    assert_int_equal(stats.bytes, 77);
+    /* The target tree is as it was, and nothing is staged. */
+    assert_int_equal(scratch_count("dest"), 1);
+    assert_file("dest/mine", "untouched", 0644);
+    assert_int_equal(scratch_count("outside"), 0);
+    assert_int_equal(scratch_count("."), 3);
+    leave(&unused);
+}
+
+/* ---- what is unpacked ---- */
+
+static struct accept_case {
+    const char *name;
+    struct piece pieces[3];
+    const char *want_path;
+    const char *want_data;
+    unsigned want_mode;
+} accept_cases[] = {
+    { "stored", { { .name = "a", .data = "text", .attributes = UNIX(0100644) } }, "dest/a", "text", 0644 },
+    { "deflated",
+      { { .name = "a", .data = "texttexttexttexttexttext", .method = 8 } },
+      "dest/a",
+      "texttexttexttexttexttext",
+      0644 },
+    { "deflated_empty", { { .name = "a", .data = "", .method = 8 } }, "dest/a", "", 0644 },
+    { "in_directories_without_entries", { { .name = "a/b/c", .data = "x" } }, "dest/a/b/c", "x", 0644 },
+    { "directory_entry_behind_its_file",
+      { { .name = "a/b", .data = "x" }, { .name = "a/" } },
+      "dest/a/b",
+      "x",
+      0644 },
+    { "directory_entry_twice",
+      { { .name = "a/" }, { .name = "a/" }, { .name = "a/b", .data = "x" } },
+      "dest/a/b",
+      "x",
+      0644 },
+    { "dot_slash_names", { { .name = "./" }, { .name = "./a", .data = "x" } }, "dest/a", "x", 0644 },
+    { "executable_is_0755_AR_7",
+      { { .name = "a", .data = "x", .attributes = UNIX(0100700) } },
+      "dest/a",
+      "x",
+      0755 },
+    { "setuid_is_stripped_AR_7",
+      { { .name = "a", .data = "x", .attributes = UNIX(0107777) } },
+      "dest/a",
+      "x",
+      0755 },
+    { "sticky_is_stripped_AR_7",
+      { { .name = "a", .data = "x", .attributes = UNIX(0101666) } },
+      "dest/a",
+      "x",
+      0644 },
+    { "unreadable_becomes_0644_AR_7",
+      { { .name = "a", .data = "x", .attributes = UNIX(0100000) } },
+      "dest/a",
+      "x",
+      0644 },
+    { "dos_attributes_mean_nothing",
+      { { .name = "a", .data = "x", .attributes = UNIX(0100777) | 0x21, .made_by = 20 } },
+      "dest/a",
+      "x",
+      0644 },
+    { "descriptor_of_16",
+      { { .name = "a", .data = "x", .flags = 8, .descriptor_len = 16 } },
+      "dest/a",
+      "x",
+      0644 },
+    { "descriptor_of_12",
+      { { .name = "a", .data = "x", .flags = 8, .descriptor_len = 12 } },
+      "dest/a",
+      "x",
+      0644 },
+    { "descriptor_of_20",
+      { { .name = "a", .data = "x", .flags = 8, .descriptor_len = 20 } },
+      "dest/a",
+      "x",
+      0644 },
+    { "descriptor_of_24",
+      { { .name = "a", .data = "x", .flags = 8, .descriptor_len = 24 }, { .name = "b" } },
+      "dest/a",
+      "x",
+      0644 },
+    { "deflate_level_bits",
+      { { .name = "a", .data = "xx", .method = 8, .flags = 2 } },
+      "dest/a",
+      "xx",
+      0644 },
+    { "utf8_name", { { .name = "\xc3\xa9", .data = "x", .flags = 0x800 } }, "dest/\xc3\xa9", "x", 0644 },
+    { "odd_but_legal_dots_AR_17",
+      { { .name = "..data/.../a..b", .data = "x" } },
+      "dest/..data/.../a..b",
+      "x",
+      0644 },
+    { "names_that_differ_by_case_AR_13",
+      { { .name = "A", .data = "upper" }, { .name = "a", .data = "lower" } },
+      "dest/A",
+      "upper",
+      0644 },
+    { "unknown_extra_is_skipped",
+      { { .name = "a", .data = "x", .extra = "5554050001000000000a000000" } },
+      "dest/a",
+      "x",
+      0644 },
+    { "part_of_255_bytes_AR_12", { { .name = "=255" }, { .name = "a", .data = "x" } }, "dest/a", "x", 0644 },
+    { "same_name_in_extra",
+      { { .name = "a", .data = "x", .extra = "75700600010000000061" } },
+      "dest/a",
+      "x",
+      0644 },
+};
+
+static void check_accept(void **state)
+{
+    struct accept_case *c = *state;
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct end_changes none = { 0 };
+    struct zip_stats stats;
+    struct err e = ERR_INIT;
+    void *unused = NULL;
+
+    enter(&unused);
+    make(&m, c->pieces, ARRAY_LEN(c->pieces), &none);
+    if (!unpack(buf_slice(&m.bytes), NULL, &stats, &e))
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(stats.entries, m.count);
+    assert_int_equal(stats.bytes, m.bytes.len);
+    assert_file(c->want_path, c->want_data, c->want_mode);
+    leave(&unused);
+}
+
+/* ---- limits ---- */
+
+static struct limit_case {
+    const char *name;
+    const char *file; /* of zeros, deflated */
+    size_t len;
+    struct zip_limits limits;
+    enum err_kind want;
+    const char *want_text;
+} limit_cases[] = {
+    { "bytes_at_the_limit_AR_8", "a", 1000, { .bytes = 1001 }, ERR_KIND_NONE, NULL },
+    { "bytes_above_the_limit_AR_8", "a", 1001, { .bytes = 1001 }, ERR_KIND_LIMIT, "archive.limit.bytes" },
+    { "ratio_at_the_limit_AR_8", "a", 4 << 20, { .ratio = 1100 }, ERR_KIND_NONE, NULL },
+    { "ratio_above_the_limit_AR_8", "a", 4 << 20, { .ratio = 500 }, ERR_KIND_LIMIT, "archive.limit.ratio" },
+    { "default_ratio_stops_a_bomb_AR_8", "a", 32 << 20, { 0 }, ERR_KIND_LIMIT, "archive.limit.ratio" },
+    { "short_files_have_no_ratio", "a", 1 << 20, { .ratio = 2 }, ERR_KIND_NONE, NULL },
+    { "entries_at_the_limit_AR_11", "a", 1, { .entries = 2 }, ERR_KIND_NONE, NULL },
+    { "entries_above_the_limit_AR_11", "a", 1, { .entries = 1 }, ERR_KIND_LIMIT, "archive.limit.entries" },
+    { "depth_at_the_limit_AR_11", "1/2/3/f", 1, { .depth = 3 }, ERR_KIND_NONE, NULL },
+    { "depth_above_the_limit_AR_11", "1/2/3/4/f", 1, { .depth = 3 }, ERR_KIND_LIMIT, "too deep" },
+    { "depth_of_a_directory_AR_11", "1/2/3/4/", 0, { .depth = 3 }, ERR_KIND_LIMIT, "too deep" },
+};
+
+static void check_limit(void **state)
+{
+    struct limit_case *c = *state;
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct end_changes none = { 0 };
+    const struct piece one = { .name = "other", .data = "x" };
+    const struct piece big = { .name = c->file, .method = c->len ? 8 : 0 };
+    struct err e = ERR_INIT;
+    CLEANUP(mem_done) uint8_t *zeros = mem_new(c->len, &e);
+    void *unused = NULL;
+
+    enter(&unused);
+    add_piece(&m, &one, "x", 1);
+    add_piece(&m, &big, zeros, c->len);
+    add_end(&m, &none);
+    if (unpack(buf_slice(&m.bytes), &c->limits, NULL, &e) != (c->want == ERR_KIND_NONE))
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(e.kind, c->want);
+    if (c->want_text && !strstr(err_text(&e), c->want_text))
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(scratch_count("dest"), c->want == ERR_KIND_NONE ? 2 : 0);
+    leave(&unused);
+}
+
+static void claimed_terabyte_is_refused_AR_16(void **state)
+{
+    /* A zip64 size of 1 TiB with 100 packed bytes. */
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct end_changes none = { 0 };
+    const struct piece p = { .name = "x",
+                             .method = 8,
+                             .data = "",
+                             .extra = "01000800"
+                                      "0000000000010000" };
+    struct err e = ERR_INIT;
+
+    (void)state;
+    add_piece(&m, &p, "", 0);
+    /* The 32-bit size at its maximum makes the extra field count. */
+    memset(m.central.base + m.central.start + 24, 0xff, 4);
+    memset(m.bytes.base + m.bytes.start + 22, 0xff, 4);
+    add_end(&m, &none);
+    assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
+    assert_int_equal(e.kind, ERR_KIND_LIMIT);
+}
+
+/* ---- cut, damaged, in the way ---- */
+
+static void archive_cut_anywhere_is_refused_AR_15(void **state)
+{
+    static const struct piece pieces[] = {
+        { .name = "a/b", .data = "some text", .method = 8 },
+        { .name = "c", .data = "more", .flags = 8, .descriptor_len = 16 },
+    };
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct end_changes none = { 0 };
+
+    (void)state;
+    make(&m, pieces, 2, &none);
+    for (size_t len = 0; len < m.bytes.len; len++) {
+        struct err e = ERR_INIT;
+
+        assert_false(unpack(slice_first(buf_slice(&m.bytes), len), NULL, NULL, &e));
+        assert_int_equal(e.kind, ERR_KIND_INVALID);
+        assert_int_equal(scratch_count("dest"), 0);
+    }
+}
+
+static void trailing_bytes_are_refused(void **state)
+{
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct piece p = GOOD;
+    const struct end_changes none = { 0 };
+    struct err e = ERR_INIT;
+
+    (void)state;
+    make(&m, &p, 1, &none);
+    bytes(&m.bytes, "x", 1);
+    assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
+    assert_int_equal(e.kind, ERR_KIND_INVALID);
+}
+
+static void comment_is_fine(void **state)
+{
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct piece p = GOOD;
+    const struct end_changes none = { 0 };
+    struct err e = ERR_INIT;
+
+    (void)state;
+    make(&m, &p, 1, &none);
+    m.bytes.base[m.bytes.start + m.bytes.len - 2] = 7;
+    bytes(&m.bytes, "comment", 7);
+    assert_true(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
+    assert_file("dest/good.txt", "good", 0644);
+}
+
+/* No flipped byte may crash, hang, or leave anything but a whole tree. */
+static void each_damaged_byte_is_whole_or_nothing(void **state)
+{
+    static const struct piece pieces[] = {
+        { .name = "a/b", .data = "some text", .method = 8, .attributes = UNIX(0100644) },
+        { .name = "c", .data = "more", .flags = 8, .descriptor_len = 24, .attributes = UNIX(0100644) },
+    };
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct end_changes none = { 0 };
+    size_t accepted = 0;
+
+    (void)state;
+    make(&m, pieces, 2, &none);
+    for (size_t at = 0; at < m.bytes.len; at++) {
+        for (unsigned flip = 1; flip <= 0x80; flip *= 16) {
+            struct err e = ERR_INIT;
+            bool ok;
+
+            m.bytes.base[m.bytes.start + at] ^= (uint8_t)flip;
+            ok = unpack(buf_slice(&m.bytes), NULL, NULL, &e);
+            m.bytes.base[m.bytes.start + at] ^= (uint8_t)flip;
+            assert_int_equal(scratch_count("dest"), ok ? 2 : 0);
+            assert_int_equal(ok, e.kind == ERR_KIND_NONE);
+            accepted += ok;
+            if (ok)
+                assert_int_equal(scratch_sh("rm -r dest && mkdir dest"), 0);
+        }
+    }
+    /* Times, versions, modes and the like may change; content and layout may not. */
+    assert_in_range(accepted, 1, m.bytes.len / 2);
+}
+
+static void existing_name_refuses_all(void **state)
+{
+    static const struct piece pieces[] = { { .name = "a", .data = "1" },
+                                           { .name = "m", .data = "2" },
+                                           { .name = "z", .data = "3" } };
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct end_changes none = { 0 };
+    struct err e = ERR_INIT;
+
+    (void)state;
+    make(&m, pieces, 3, &none);
+    scratch_write("dest/m", (struct slice)SLICE_LIT("mine"), 0600);
+    assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
+    assert_int_equal(e.kind, ERR_KIND_INVALID);
+    assert_non_null(strstr(err_text(&e), "'m' is there already"));
+    assert_int_equal(scratch_count("dest"), 1);
+    assert_file("dest/m", "mine", 0600);
+}
+
+static void not_a_file_is_refused(void **state)
+{
+    CLEANUP(fd_done) int dest = open("dest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(fd_done) int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_false(zip_unpack(fd, dest, NULL, NULL, &e));
+    assert_int_equal(e.kind, ERR_KIND_INVALID);
+}
+
+static void empty_archive_is_nothing(void **state)
+{
+    struct err e = ERR_INIT;
+    struct zip_stats stats;
+
+    (void)state;
+    assert_true(
+        unpack((struct slice)SLICE_LIT("PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), NULL, &stats, &e));
+    assert_int_equal(stats.entries, 0);
+    assert_int_equal(scratch_count("dest"), 0);
+}
+
+static bool to_buf(struct slice more, void *ctx, struct err *e)
+{
+    return buf_append(ctx, more, e);
+}
+
+static void what_is_written_can_be_unpacked(void **state)
+{
+    CLEANUP(buf_done) struct buf first = BUF_INIT(1 << 26);
+    CLEANUP(buf_done) struct buf second = BUF_INIT(1 << 26);
+    CLEANUP(fd_done) int tree = -1;
+    CLEANUP(fd_done) int dest = -1;
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(scratch_sh("mkdir -p tree/a/b tree/c; head -c 300000 /dev/urandom > tree/a/b/random; "
+                                "seq 1 100000 > tree/c/seq;"
+                                "echo x > 'tree/sp ace'; : > tree/empty; chmod 644 $(find tree -type f | tr "
+                                "' ' '?'); chmod 755 tree/c/seq"),
+                     0);
+    tree = open("tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dest = open("dest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(zip_write_dir(tree, to_buf, &first, NULL, &e));
+    if (!unpack(buf_slice(&first), NULL, NULL, &e))
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(scratch_sh("diff -r tree dest"), 0);
+    assert_true(zip_write_dir(dest, to_buf, &second, NULL, &e));
+    assert_true(slice_equal(buf_slice(&first), buf_slice(&second)));
+}
+
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+
+int main(void)
+{
+    static const struct CMUnitTest single[] = {
+        IN_SCRATCH(claimed_terabyte_is_refused_AR_16),
+        IN_SCRATCH(archive_cut_anywhere_is_refused_AR_15),
+        IN_SCRATCH(trailing_bytes_are_refused),
+        IN_SCRATCH(comment_is_fine),
+        IN_SCRATCH(each_damaged_byte_is_whole_or_nothing),
+        IN_SCRATCH(existing_name_refuses_all),
+        IN_SCRATCH(not_a_file_is_refused),
+        IN_SCRATCH(empty_archive_is_nothing),
+        IN_SCRATCH(what_is_written_can_be_unpacked),
+    };
+    static struct CMUnitTest tests[160];
+    size_t count = 0;
+
+    UNIT_ROWS(tests, count, refuse_cases, check_refuse);
+    UNIT_ROWS(tests, count, accept_cases, check_accept);
+    UNIT_ROWS(tests, count, limit_cases, check_limit);
+    for (size_t i = 0; i < ARRAY_LEN(single); i++)
+        tests[count++] = single[i];
+    return _cmocka_run_group_tests("zip_unpack", tests, count, NULL, NULL);
+}
