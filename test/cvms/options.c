@@ -35,9 +35,9 @@ static const struct config_opt opts[] = {
     STR("algo-type", NULL, "type", algo_type, "kind of the algorithm: bin, python, ..."),
     STR("algo-args", NULL, "arg,...", algo_args, "arguments of the algorithm"),
     STR("algo-key", NULL, "file", algo_key, "public key of the algorithm provider"),
-    LIST("consumer-key", "file", consumer_key, "public key of a result consumer; repeatable"),
+    LIST("consumer-key", "file", consumer_key, "public key of a result consumer"),
     LIST("dataset", "key=value,...", dataset,
-         "one dataset: name, path, hash, url, type, kbs-path, kbs-url, decompress, key; repeatable"),
+         "one dataset: name, path, hash, url, type, kbs-path, kbs-url, decompress, key"),
 
     STR("algo-source-url", NULL, "url", algo_source_url, "where the agent fetches the algorithm"),
     STR("algo-kbs-path", NULL, "path", algo_kbs_path, "key broker resource that decrypts the algorithm"),
@@ -74,10 +74,9 @@ static const struct config_opt opts[] = {
     TIME("state-every", state_every_ms, "ask for the agent's state that often"),
     TIME("disconnect-after", disconnect_after_ms,
          "ask each agent once to disconnect that long after the manifest"),
-    LIST("expect-state", "state", expect_state,
-         "wait until an agent reports the state; repeatable, in order"),
-    LIST("expect-event", "type[/status]", expect_event, "wait for the event; repeatable, in order"),
-    LIST("expect-log", "regex", expect_log, "wait for a log line (POSIX extended); repeatable, any order"),
+    LIST("expect-state", "state", expect_state, "wait until an agent reports the state; in order"),
+    LIST("expect-event", "type[/status]", expect_event, "wait for the event; in order"),
+    LIST("expect-log", "regex", expect_log, "wait for a log line (POSIX extended); in any order"),
     TIME("within", within_ms, "time for the expectations, from the ready line; then exit 1"),
     BOOL("once", once, "exit 0 once all expectations are met; without any, when a computation is Complete"),
     STR("output", NULL, "text|jsonl", output,
@@ -100,7 +99,7 @@ static const struct config_spec spec = {
     .program = "cvms-test",
     .usage = "[flags]",
     .summary = "A CVM management server for tests: sends agents a computation made from flags, shows\n"
-               "what they report and checks it against expectations.\n\n"
+               "what they report and checks it against expectations. Flags take one dash or two.\n\n"
                "Exit status: 0 success, 1 expectations not met or serving failed, 2 bad flags, settings or\n"
                "input files. (Other servers of this kind exit 1 for bad flags as well; here a script can\n"
                "tell a test that failed from one that was never started.)",

@@ -76,8 +76,8 @@ void cvms_stream_push(struct cvms_stream *st);
 /* Arms server->due for the earliest time of all streams. */
 void cvms_due_arm(struct cvms_server *s);
 
-/* One message of an agent: shown, counted, told to the expectations. */
-void cvms_server_take(struct cvms_stream *st, struct slice wire);
+/* One message of an agent (whose bytes it may mend): shown, counted, told to the expectations. */
+void cvms_server_take(struct cvms_stream *st, struct buf *message);
 
 /* Looks at the expectations and ends the run when they say so. */
 void cvms_server_judge(struct cvms_server *s);

@@ -178,7 +178,7 @@ void cvms_due_arm(struct cvms_server *s)
 
 static void on_message(struct rpc_call *c, struct buf *body, void *ctx)
 {
-    cvms_server_take(ctx, buf_slice(body));
+    cvms_server_take(ctx, body);
     rpc_call_want(c);
 }
 
@@ -279,6 +279,9 @@ static void process_open(struct rpc_call *c, void *service)
     s->streams = st;
     rpc_call_on(c, &stream_events, st);
     rpc_call_want(c);
+    /* A forwarder is sent nothing else: without headers it could not know that it is being heard. */
+    if (!rpc_call_send_initial(c, NULL, &e))
+        log_warn("headers to %s: %s", st->peer, err_text(&e));
     if (!st->forwarder) {
         log_record(LOG_INFO, "sending computation run request", fields, 1);
         cvms_stream_push(st);
