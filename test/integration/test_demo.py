@@ -1,0 +1,148 @@
+"""make demo: it shows the right coefficients, and leaves nothing however it ends."""
+# test-deadline: 420
+
+import os
+import re
+import signal
+import subprocess
+
+import harness
+
+# The same line that any statistics program fits over these 342 penguins.
+INTERCEPT, SLOPE, R_SQUARED = -5780.831358, 49.685566, 0.758993
+
+
+class OfDemo(harness.TestCase):
+    def start(self, example="linreg", kind="bin", env=None):
+        self.temp = self.make_dir("tmp")
+        more = {"BUILD": harness.BUILD, "EXAMPLE": example, "KIND": kind, "TMPDIR": self.temp,
+                "DEMO_PATIENCE_S": str(int(harness.deadline(60)))}
+        more.update(env or {})
+        return self.daemon("/bin/bash", os.path.join(harness.ROOT, "examples", "demo.sh"), env=more, ready=False,
+                           label="demo")
+
+    def processes_in_temp(self):
+        """Whatever still works in the demo's directory or was started from it."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                cwd = os.readlink(f"/proc/{pid}/cwd")
+                with open(f"/proc/{pid}/environ", "rb") as f:
+                    environ = f.read()
+            except OSError:
+                continue
+            if cwd.startswith(self.temp) or f"TMPDIR={self.temp}".encode() in environ:
+                found.append(pid)
+        return found
+
+    def check_nothing_left(self):
+        harness.wait_until(lambda: not self.processes_in_temp(), 10, "the end of all processes")
+        self.assertEqual(os.listdir(self.temp), [])
+
+
+class Demo(OfDemo):
+    def check_model(self, demo):
+        text = "\n".join(demo.out)
+        seen = {name: float(value) for name, value in re.findall(r'"(\w+)": (-?[\d.]+)', text)}
+        self.assertAlmostEqual(seen["intercept"], INTERCEPT, 5)
+        self.assertAlmostEqual(seen["slope"], SLOPE, 5)
+        self.assertAlmostEqual(seen["r_squared"], R_SQUARED, 5)
+        self.assertEqual((seen["rows"], seen["skipped"]), (342, 2))
+        # The run was seen from outside, too: what the algorithm printed, and how it went.
+        self.assertIn("body_mass_g = -5780.8314 + 49.6856 * flipper_length_mm", text)
+        events = re.findall(r"event (\w+/\w+)", text)
+        self.assertEqual(events, ["ReceivingAlgorithm/InProgress", "ReceivingData/InProgress", "Running/Starting",
+                                  "Running/InProgress", "Running/Completed", "ConsumingResults/Ready",
+                                  "Complete/Completed"])
+
+    def check_run(self, **how):
+        demo = self.start(**how)
+        self.assertEqual(demo.wait(120), 0, demo.text())
+        self.check_model(demo)
+        self.check_nothing_left()
+        return demo
+
+    def test_c_program(self):
+        self.check_run()
+
+    def test_python_script(self):
+        self.check_run(kind="python")
+
+    def test_two_providers(self):
+        demo = self.check_run(example="two-providers")
+        self.assertIn("Failed to upload dataset due to error", demo.err)
+        self.assertIn("Error retrieving computation result", demo.err)
+
+    def test_unknown_example_and_kind_are_bad_usage(self):
+        self.assertEqual(self.start(example="../x").wait(), 2)
+        self.assertEqual(self.start(kind="cobol").wait(), 2)
+        self.check_nothing_left()
+
+    def test_without_a_build_it_says_what_to_do(self):
+        demo = self.start(env={"BUILD": self.make_dir("empty")})
+        self.assertEqual(demo.wait(), 2)
+        self.assertIn("run make", demo.err)
+
+    def test_program_that_does_not_start_is_shown_with_its_log(self):
+        build = self.make_dir("build")
+        for name in ("cvms-test", "cocos-log-forwarder", "cocos-agent", "cocos-cli"):
+            os.symlink(harness.need_binary(name), os.path.join(build, name))
+        os.makedirs(os.path.join(build, "examples", "linreg"))
+        os.symlink(os.path.join(harness.BUILD, "examples/linreg/linreg"),
+                   os.path.join(build, "examples/linreg/linreg"))
+        runner = self.make_file("build/cocos-runner", "#!/bin/sh\necho 'no room on this machine' >&2\nexit 1\n")
+        os.chmod(runner, 0o755)
+        demo = self.start(env={"BUILD": build})
+        self.assertEqual(demo.wait(60), 1)
+        self.assertIn("demo: the runner listens: the program has ended", demo.err)
+        self.assertIn("no room on this machine", demo.err)
+        self.check_nothing_left()
+
+
+class Interrupted(OfDemo):
+    # What the screen shows when the signal comes.
+    MOMENTS = ("1. A key pair", "2. The platform", "The log forwarder carries", "The agent connects",
+               "The agent listens at", "3. Algorithm and data", "Uploading", "4. The computation",
+               "5. The result", "results.zip holds", "Done.")
+
+    def check(self, moment, number, code, to_group=False):
+        demo = self.start()
+        demo.wait_text(moment, 60)
+        demo.expected_signals.add(number)
+        if to_group:
+            os.killpg(demo.pid, number)  # as a terminal does on Ctrl-C
+        else:
+            demo.send(number)
+        # It may just have ended by itself; being told to end twice is no fault either.
+        self.assertIn(demo.wait(60), (code, 0) if moment == "Done." else (code,), demo.text())
+        self.check_nothing_left()
+
+    def test_ctrl_c_at_each_step(self):
+        for moment in self.MOMENTS:
+            with self.subTest(moment):
+                self.check(moment, signal.SIGINT, 130, to_group=True)
+
+    def test_sigterm_to_the_script_alone(self):
+        for moment in ("1. A key pair", "The agent connects", "4. The computation"):
+            with self.subTest(moment):
+                self.check(moment, signal.SIGTERM, 143)
+
+    def test_closed_terminal(self):
+        self.check("3. Algorithm and data", signal.SIGHUP, 129)
+
+    def test_kill_9_of_the_script_leaves_no_process(self):
+        demo = self.start()
+        demo.wait_text("3. Algorithm and data", 60)
+        demo.kill()
+        harness.wait_until(lambda: not self.processes_in_temp(), 15, "the end of all processes")
+
+
+class Make(harness.TestCase):
+    def test_demo_is_a_target_that_installs_first(self):
+        done = subprocess.run(["make", "-n", "demo", "DEPS=no"], cwd=harness.ROOT, capture_output=True, text=True,
+                              check=True, env={**os.environ, "MAKEFLAGS": ""})
+        self.assertIn("demo-run", done.stdout)
+
+
+if __name__ == "__main__":
+    harness.main()
