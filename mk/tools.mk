@@ -33,7 +33,7 @@ lint: lint-headers compile-list
 format:
 	@git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs -r -n 8 -P "$$(nproc)" clang-format -i
 
-tidy: $(GEN_H) $(ECHO_GEN).h
+tidy: all $(ECHO_GEN).h
 	@O='$(O)' TIDY_FLAGS='-std=c11 -D_GNU_SOURCE -DCOCOS_VERSION=\"0\" -Isrc -Itest -I$(O)/gen -I$(O)/gen/proto $(PKG_CFLAGS)' \
 		TIDY_SOURCES='$(sort $(COMPILED))' sh ci/tidy.sh
 
