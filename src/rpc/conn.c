@@ -152,6 +152,7 @@ bool rpc_conn_new(const struct rpc_conn_config *cfg, const struct rpc_conn_event
     n->budget = (struct rpc_budget){ 0, RPC_CONN_HELD_MAX, cfg->budget };
     n->started_ms = n->heard_ms = n->idle_since_ms = rpc_conn_now(n);
     n->next_call_ms = UINT64_MAX;
+    n->frame_left = cfg->role == RPC_ROLE_SERVER ? NGHTTP2_CLIENT_MAGIC_LEN : 0;
     rpc_bucket_init(&n->idle_frames, IDLE_FRAMES_BURST, IDLE_FRAMES_PER_S, n->started_ms);
     rpc_bucket_init(&n->resets, RESETS_BURST, RESETS_PER_S, n->started_ms);
     if (!copy_texts(n, e) || !h2_start(n, e)) {
@@ -321,6 +322,8 @@ void rpc_conn_feed(struct rpc_conn *n, struct slice bytes)
     if (rpc_conn_is_ending(n))
         return;
     n->heard_ms = rpc_conn_now(n);
+    if (!rpc_charge_frames(n, bytes))
+        return;
 
     ssize_t rc = nghttp2_session_mem_recv(n->h2, bytes.at, bytes.len);
 

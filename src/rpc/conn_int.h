@@ -45,6 +45,10 @@ struct rpc_conn {
     struct rpc_budget budget;
     struct rpc_bucket idle_frames; /* frames that do no work */
     struct rpc_bucket resets;
+    uint8_t frame_head[9];  /* of the frame that is coming in          */
+    size_t frame_head_len;  /* bytes of it that are here               */
+    size_t frame_left;      /* bytes until the next head               */
+    int32_t head_stream_id; /* server: the newest stream with a HEADERS */
     struct err fault;
     char last_error[200]; /* what nghttp2 said last */
     bool abused;
@@ -169,6 +173,13 @@ void rpc_call_expire(struct rpc_call *c);
 
 void rpc_head_done(struct rpc_head *h);
 void rpc_head_take(struct rpc_head *h, size_t max, struct slice name, struct slice value);
+
+/*
+ * Charges the peer for each frame that begins in the bytes. Counted here and
+ * not by nghttp2's callbacks, which are silent about frames it ignores:
+ * unknown types, and those for closed streams. False when it gave up.
+ */
+bool rpc_charge_frames(struct rpc_conn *n, struct slice bytes) MUST_CHECK;
 
 /* conn_send.c */
 bool rpc_send_headers(struct rpc_call *c, const struct rpc_md *md, struct err *e) MUST_CHECK;

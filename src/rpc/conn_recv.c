@@ -307,7 +307,13 @@ static bool charge_frame(struct rpc_conn *n, const nghttp2_frame_hd *hd)
         if (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM))
             return true;
         break;
-    case NGHTTP2_HEADERS: rpc_bucket_give(&n->idle_frames); return true;
+    case NGHTTP2_HEADERS:
+        /* A client that sends headers again for an old stream makes work and no call. */
+        if (n->cfg.role == RPC_ROLE_SERVER && hd->stream_id <= n->head_stream_id)
+            break;
+        n->head_stream_id = hd->stream_id;
+        rpc_bucket_give(&n->idle_frames);
+        return true;
     case NGHTTP2_RST_STREAM:
         if (rpc_bucket_take(&n->resets, now))
             return true;
@@ -322,10 +328,37 @@ static bool charge_frame(struct rpc_conn *n, const nghttp2_frame_hd *hd)
     return false;
 }
 
-static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void *ctx)
+bool rpc_charge_frames(struct rpc_conn *n, struct slice bytes)
 {
-    (void)h2;
-    return charge_frame(ctx, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    while (bytes.len) {
+        if (n->frame_left) {
+            size_t part = bytes.len < n->frame_left ? bytes.len : n->frame_left;
+
+            n->frame_left -= part;
+            bytes = slice_after(bytes, part);
+            continue;
+        }
+        n->frame_head[n->frame_head_len++] = bytes.at[0];
+        bytes = slice_after(bytes, 1);
+        if (n->frame_head_len < sizeof(n->frame_head))
+            continue;
+
+        struct cursor in = cursor_of(slice_of(n->frame_head, sizeof(n->frame_head)));
+        uint32_t len = 0;
+        uint32_t stream = 0;
+        nghttp2_frame_hd hd = { 0 };
+
+        if (!cursor_be24(&in, &len) || !cursor_u8(&in, &hd.type) || !cursor_u8(&in, &hd.flags) ||
+            !cursor_be32(&in, &stream))
+            return false;
+        hd.length = len;
+        hd.stream_id = (int32_t)(stream & 0x7fffffff);
+        n->frame_head_len = 0;
+        n->frame_left = len;
+        if (!charge_frame(n, &hd))
+            return false;
+    }
+    return true;
 }
 
 static void ping_answered(struct rpc_conn *n, const uint8_t opaque[8])
@@ -464,7 +497,6 @@ void rpc_recv_callbacks(nghttp2_session_callbacks *cb)
 {
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
