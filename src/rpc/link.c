@@ -221,8 +221,12 @@ static bool read_some(struct rpc_link *l, struct err *e)
             return true;
         if (n < 0)
             return err_fail_os(e, "read from %s", l->name);
-        if (n == 0)
-            return err_fail(e, ERR_KIND_UNAVAILABLE, "%s has closed the connection", l->name);
+        if (n == 0) {
+            const char *hint = l->tls ? tls_conn_hint(l->tls) : NULL;
+
+            return err_fail(e, ERR_KIND_UNAVAILABLE, "%s has closed the connection%s%s", l->name,
+                            hint ? ": " : "", hint ? hint : "");
+        }
         if (l->lingering)
             continue;
         if (!l->tls)

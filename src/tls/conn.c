@@ -266,6 +266,13 @@ size_t tls_conn_out_len(const struct tls_conn *c)
     return BIO_ctrl_pending(c->out);
 }
 
+const char *tls_conn_hint(const struct tls_conn *c)
+{
+    if (c->certificate_asked && !c->certificate_given)
+        return "it demands a client certificate, and none was given";
+    return NULL;
+}
+
 const char *tls_conn_security(const struct tls_conn *c)
 {
     return c->mutual ? "with mTLS" : "with TLS";

@@ -63,6 +63,9 @@ void tls_conn_close(struct tls_conn *c);
 size_t tls_conn_out(struct tls_conn *c, uint8_t *at, size_t len);
 size_t tls_conn_out_len(const struct tls_conn *c);
 
+/* What may be why the peer closed the connection without a word, for messages to people; NULL: nothing. */
+const char *tls_conn_hint(const struct tls_conn *c);
+
 /* "with TLS", "with mTLS": for messages to people. */
 const char *tls_conn_security(const struct tls_conn *c);
 

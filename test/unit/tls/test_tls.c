@@ -412,6 +412,18 @@ static void plaintext_at_either_end_is_named(void **state)
     }
 }
 
+static void hint_names_the_certificate_that_was_not_given(void **state)
+{
+    (void)state;
+    CLEANUP(ends_done) struct ends n;
+
+    ends_init(&n, GOOD, -1, true, "agent.test");
+    assert_null(tls_conn_hint(n.client));
+    ends_carry(&n, 16384);
+    assert_non_null(strstr(tls_conn_hint(n.client), "demands a client certificate"));
+    assert_null(tls_conn_hint(n.server));
+}
+
 static void security_is_named(void **state)
 {
     (void)state;
@@ -424,6 +436,7 @@ static void security_is_named(void **state)
     assert_string_equal(tls_conn_security(one.server), "with TLS");
     assert_string_equal(tls_conn_security(two.client), "with mTLS");
     assert_string_equal(tls_conn_security(two.server), "with mTLS");
+    assert_null(tls_conn_hint(one.client));
     assert_true(tls_server_is_mutual(two.ts) && tls_client_is_mutual(two.tc));
     assert_false(tls_server_is_mutual(one.ts) || tls_client_is_mutual(one.tc));
 }
@@ -721,6 +734,7 @@ int main(void)
         cmocka_unit_test(changed_record_breaks_the_connection_for_good),
         cmocka_unit_test(write_before_open_fails),
         cmocka_unit_test(plaintext_at_either_end_is_named),
+        cmocka_unit_test(hint_names_the_certificate_that_was_not_given),
         cmocka_unit_test(security_is_named),
         cmocka_unit_test(no_session_ticket_is_sent),
         cmocka_unit_test(renegotiation_is_refused),
