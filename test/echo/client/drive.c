@@ -130,7 +130,7 @@ static bool make_md(struct run *r, struct err *e)
 
 static json_t *json_text(struct slice s)
 {
-    return json_stringn_nocheck((const char *)s.at, s.len);
+    return json_stringn_nocheck(s.len ? (const char *)s.at : "", s.len);
 }
 
 static json_t *json_hex(struct slice s)

@@ -6,14 +6,18 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "base/stage.h"
 #include "echo/server/echo.h"
 
 struct settings {
     const char *listen;
     const char *cert, *key, *client_ca;
+    const char *descriptors;
     uint64_t message_max, connections_max, per_peer_max, streams_max;
     uint64_t handshake_ms, idle_ms, keepalive_ms, keepalive_timeout_ms, grace_ms;
 };
+
+#define DESCRIPTORS_MAX ((size_t)1024 * 1024)
 
 #define AT(field) offsetof(struct settings, field)
 
@@ -23,6 +27,8 @@ static const struct config_opt opts[] = {
     { "key", 0, NULL, CONFIG_STR, NULL, 0, 0, false, "pem", "its private key", AT(key) },
     { "client-ca", 0, NULL, CONFIG_STR, NULL, 0, 0, false, "pem", "demand client certificates of it",
       AT(client_ca) },
+    { "descriptors", 0, NULL, CONFIG_STR, NULL, 0, 0, false, "file",
+      "serve reflection of this FileDescriptorSet", AT(descriptors) },
     { "message-max", 0, NULL, CONFIG_U64, "0", 0, UINT32_MAX, false, "bytes", "largest message",
       AT(message_max) },
     { "connections", 0, NULL, CONFIG_U64, "0", 0, 1000000, false, "n", "most connections",
@@ -44,7 +50,7 @@ static const struct config_opt opts[] = {
 static const struct config_spec spec = {
     .program = "rpc-echo-server",
     .usage = "[flags]",
-    .summary = "Serves test.Echo, health and nothing else, for tests.",
+    .summary = "Serves test.Echo, health, and reflection when asked to, for tests.",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
 };
@@ -52,8 +58,10 @@ static const struct config_spec spec = {
 struct program {
     struct settings set;
     struct echo echo;
+    struct buf descriptors;
     struct tls_server *tls;
     struct rpc_server *server;
+    bool draining;
     uv_loop_t loop;
     uv_signal_t term, interrupt;
     uint64_t grace_ms;
@@ -75,9 +83,22 @@ static void on_signal(uv_signal_t *h, int signum)
     struct rpc_server *s = p->server;
 
     (void)signum;
-    if (!s)
-        _exit(0);
+    if (!s || p->draining)
+        _exit(1);
+    p->draining = true;
     rpc_server_drain(s, p->set.grace_ms, on_drained, p);
+}
+
+static bool add_services(struct program *p, struct err *e)
+{
+    static const char *const names[] = { "test.Echo" };
+
+    if (!echo_add(p->server, &p->echo, e) || !rpc_server_add_health(p->server, names, ARRAY_LEN(names), e))
+        return false;
+    if (!p->set.descriptors)
+        return true;
+    return stage_read_file(p->set.descriptors, &p->descriptors, e) &&
+           rpc_server_add_reflection(p->server, buf_slice(&p->descriptors), e);
 }
 
 static bool start(struct program *p, struct err *e)
@@ -102,7 +123,7 @@ static bool start(struct program *p, struct err *e)
     };
 
     p->echo.loop = &p->loop;
-    return rpc_server_new(&p->loop, &cfg, &p->server, e) && echo_add(p->server, &p->echo, e);
+    return rpc_server_new(&p->loop, &cfg, &p->server, e) && add_services(p, e);
 }
 
 static int run(struct program *p)
@@ -127,12 +148,13 @@ static int run(struct program *p)
     uv_run(&p->loop, UV_RUN_DEFAULT);
     uv_loop_close(&p->loop);
     tls_server_free(p->tls);
+    buf_done(&p->descriptors);
     return 0;
 }
 
 int main(int argc, char **argv)
 {
-    static struct program p;
+    static struct program p = { .descriptors = BUF_INIT(DESCRIPTORS_MAX) };
     struct config_values values = { 0 };
     struct err e = ERR_INIT;
     int rc = 0;
