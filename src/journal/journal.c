@@ -117,18 +117,29 @@ void journal_log(struct journal *j, int level, struct slice message)
         hand_over(j, level, message);
 }
 
-bool journal_event_for(struct journal *j, const char *computation_id, const char *originator,
-                       const char *type, const char *status, struct err *e)
+int64_t journal_stamp(struct journal *j)
+{
+    return record_stamp(&j->clock);
+}
+
+bool journal_event_at(struct journal *j, const char *computation_id, const char *originator, const char *type,
+                      const char *status, int64_t time_ns, struct err *e)
 {
     CLEANUP(buf_done) struct buf payload = BUF_INIT(PAYLOAD_MAX);
     struct record_event r = { .type = type,
                               .status = status,
                               .originator = originator ? originator : j->originator,
                               .computation_id = computation_id,
-                              .time_ns = record_stamp(&j->clock) };
+                              .time_ns = time_ns };
 
     return record_event_encode(&r, &payload, e) &&
            outbox_append(j->outbox, OUTBOX_EVENT, 0, buf_slice(&payload), NULL, e);
+}
+
+bool journal_event_for(struct journal *j, const char *computation_id, const char *originator,
+                       const char *type, const char *status, struct err *e)
+{
+    return journal_event_at(j, computation_id, originator, type, status, journal_stamp(j), e);
 }
 
 bool journal_event(struct journal *j, const char *type, const char *status, struct err *e)

@@ -49,6 +49,14 @@ bool journal_event(struct journal *j, const char *type, const char *status, stru
 bool journal_event_for(struct journal *j, const char *computation_id, const char *originator,
                        const char *type, const char *status, struct err *e) MUST_CHECK;
 
+/*
+ * For who notes elsewhere first what he is going to tell, and after a crash
+ * tells it again as the same event: a stamp for it, and the event at that stamp.
+ */
+int64_t journal_stamp(struct journal *j);
+bool journal_event_at(struct journal *j, const char *computation_id, const char *originator, const char *type,
+                      const char *status, int64_t time_ns, struct err *e) MUST_CHECK;
+
 /* Any other ClientStreamMessage (run_res, agentStateRes ...), already serialized; class REPLY. */
 bool journal_reply(struct journal *j, struct slice payload, struct err *e) MUST_CHECK;
 
