@@ -69,4 +69,8 @@ const char *tls_conn_hint(const struct tls_conn *c);
 /* "with TLS", "with mTLS": for messages to people. */
 const char *tls_conn_security(const struct tls_conn *c);
 
+/* The serial number of the first certificate in PEM text, in decimal. INVALID when there is none. */
+#define TLS_SERIAL_MAX 64
+bool tls_pem_serial(struct slice pem, char ret[TLS_SERIAL_MAX], struct err *e) MUST_CHECK;
+
 #endif
