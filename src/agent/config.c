@@ -1,0 +1,272 @@
+#include "agent/config.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "manifest/faults.h"
+
+#define AT(field) offsetof(struct agent_config, field)
+#define PORT_DEFAULT "7002"
+
+/* Read by parts that come later; named here so that a value is checked and shown in --help. */
+#define LATER(n, name, text, what)                                                         \
+    {                                                                                      \
+        .env = (name), .type = CONFIG_STR, .def = (text), .arg = "value",                  \
+        .help = "for " what ", which this agent does not do yet", .offset = AT(ignored[n]) \
+    }
+
+static const struct config_opt opts[] = {
+    { .env = "COCOS_RUN_DIR",
+      .type = CONFIG_STR,
+      .def = "/run/cocos",
+      .arg = "dir",
+      .help = "sockets, and agent.addr",
+      .offset = AT(run_dir) },
+    { .env = "COCOS_STATE_DIR",
+      .type = CONFIG_STR,
+      .def = "/var/lib/cocos",
+      .arg = "dir",
+      .help = "what must survive a crash",
+      .offset = AT(state_dir) },
+    { .env = "COCOS_WORK_DIR",
+      .type = CONFIG_STR,
+      .def = "/cocos",
+      .arg = "dir",
+      .help = "algorithm, datasets and results; shared with the runner",
+      .offset = AT(work_dir) },
+    { .env = "AGENT_LOG_LEVEL",
+      .type = CONFIG_LEVEL,
+      .def = "debug",
+      .arg = "level",
+      .help = "debug, info, warn or error",
+      .offset = AT(log_level) },
+    { .env = "AGENT_VMPL",
+      .type = CONFIG_U64,
+      .def = "2",
+      .min = 0,
+      .max = 3,
+      .arg = "n",
+      .help = "vmpl level must be in a range [0, 3]; for attestation",
+      .offset = AT(vmpl) },
+    { .env = "AGENT_GRPC_HOST",
+      .type = CONFIG_STR,
+      .def = "0.0.0.0",
+      .arg = "host",
+      .help = "where users call; a path or unix:path for a socket",
+      .offset = AT(grpc_host) },
+    { .env = "AGENT_GRPC_PORT",
+      .type = CONFIG_U64,
+      .min = 0,
+      .max = 65535,
+      .arg = "port",
+      .help = "instead of the manifest's port; 0: a free one",
+      .offset = AT(grpc_port) },
+    { .env = "AGENT_GRPC_REFLECTION",
+      .type = CONFIG_BOOL,
+      .def = "false",
+      .arg = "bool",
+      .help = "serve gRPC reflection to users",
+      .offset = AT(grpc_reflection) },
+    { .env = "AGENT_REQUIRE_BOUND_SIGNATURES",
+      .type = CONFIG_BOOL,
+      .def = "false",
+      .arg = "bool",
+      .help = "refuse user signatures that can be replayed",
+      .offset = AT(require_bound_signatures) },
+    { .env = "AGENT_CVM_ID",
+      .type = CONFIG_STR,
+      .def = "",
+      .arg = "id",
+      .help = "this machine's name at the CVMS",
+      .offset = AT(cvm_id) },
+    { .env = "AGENT_CVM_GRPC_URL",
+      .type = CONFIG_STR,
+      .def = "localhost:7001",
+      .arg = "host:port",
+      .help = "the CVMS",
+      .offset = AT(cvm_url) },
+    { .env = "AGENT_CVM_GRPC_TIMEOUT",
+      .type = CONFIG_DURATION_MS,
+      .def = "60s",
+      .arg = "duration",
+      .help = "how long connecting to the CVMS may take",
+      .offset = AT(cvm_timeout_ms) },
+    { .env = "AGENT_CVM_GRPC_CLIENT_CERT",
+      .type = CONFIG_STR,
+      .def = "",
+      .arg = "file",
+      .help = "client certificate for the CVMS, PEM",
+      .offset = AT(cvm_client_cert) },
+    { .env = "AGENT_CVM_GRPC_CLIENT_KEY",
+      .type = CONFIG_STR,
+      .def = "",
+      .arg = "file",
+      .help = "its key, PEM",
+      .offset = AT(cvm_client_key) },
+    { .env = "AGENT_CVM_GRPC_SERVER_CA_CERTS",
+      .type = CONFIG_STR,
+      .def = "",
+      .arg = "file",
+      .help = "whom to trust as CVMS, PEM",
+      .offset = AT(cvm_server_ca) },
+    { .env = "AGENT_CVM_RECONNECT_DELAY",
+      .type = CONFIG_DURATION_MS,
+      .def = "5s",
+      .arg = "duration",
+      .help = "about how long to wait before connecting again",
+      .offset = AT(cvm_reconnect_delay_ms) },
+    { .env = "ATTESTATION_SERVICE_SOCKET",
+      .type = CONFIG_STR,
+      .arg = "path",
+      .help = "default: attestation.sock in COCOS_RUN_DIR",
+      .offset = AT(attestation_socket) },
+    { .env = "LOG_FORWARDER_SOCKET",
+      .type = CONFIG_STR,
+      .arg = "path",
+      .help = "default: log.sock in COCOS_RUN_DIR",
+      .offset = AT(log_socket) },
+    { .env = "RUNNER_SOCKET",
+      .type = CONFIG_STR,
+      .arg = "path",
+      .help = "default: runner.sock in COCOS_RUN_DIR",
+      .offset = AT(runner_socket) },
+    { .env = "AGENT_IMA_FILE",
+      .type = CONFIG_STR,
+      .arg = "file",
+      .def = "/sys/kernel/security/integrity/ima/ascii_runtime_measurements",
+      .help = "the kernel's measurements",
+      .offset = AT(ima_file) },
+    { .env = "AGENT_PCR10_FILE",
+      .type = CONFIG_STR,
+      .arg = "file",
+      .def = "/sys/class/tpm/tpm0/pcr-sha1/10",
+      .help = "the TPM's register 10 in hex",
+      .offset = AT(pcr10_file) },
+    { .env = "HTTPS_PROXY",
+      .type = CONFIG_STR,
+      .def = "",
+      .arg = "url",
+      .help = "proxy for the connection to the CVMS",
+      .offset = AT(https_proxy) },
+    { .env = "NO_PROXY",
+      .type = CONFIG_STR,
+      .def = "",
+      .arg = "list",
+      .help = "hosts that are reached without it",
+      .offset = AT(no_proxy) },
+    LATER(0, "HTTP_PROXY", "", "remote resources"),
+    LATER(1, "AGENT_MAA_URL", "https://sharedeus2.eus2.attest.azure.net", "Azure attestation"),
+    LATER(2, "AGENT_OS_BUILD", "UVC", "Azure attestation"),
+    LATER(3, "AGENT_OS_DISTRO", "UVC", "Azure attestation"),
+    LATER(4, "AGENT_OS_TYPE", "UVC", "Azure attestation"),
+    LATER(5, "AZURE_TDX_IMDS_URL", "http://169.254.169.254/acc/tdquote", "Azure attestation"),
+    LATER(6, "AZURE_HCL_REFRESH_WAIT", "3s", "Azure attestation"),
+    LATER(7, "AWS_REGION", "", "S3"),
+    LATER(8, "AWS_ACCESS_KEY_ID", "", "S3"),
+    LATER(9, "AWS_SECRET_ACCESS_KEY", "", "S3"),
+    LATER(10, "AWS_ENDPOINT_URL", "", "S3"),
+    { .flag = "config-file",
+      .type = CONFIG_STR,
+      .arg = "file",
+      .help = "accepted because unit files pass it; not read",
+      .offset = AT(config_file) },
+};
+
+static const struct config_spec spec = {
+    .program = "cocos-agent",
+    .usage = "",
+    .summary = "Receives a computation from a CVMS, takes algorithm and datasets from their\n"
+               "providers, has them run, and hands the result to its consumers.\n"
+               "All settings are environment variables.",
+    .examples = "  AGENT_CVM_GRPC_URL=10.0.2.2:7001 cocos-agent\n"
+                "  COCOS_RUN_DIR=/tmp/run COCOS_STATE_DIR=/tmp/state COCOS_WORK_DIR=/tmp/work \\\n"
+                "    AGENT_GRPC_HOST=127.0.0.1 AGENT_GRPC_PORT=0 cocos-agent\n",
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+};
+
+/* Path of a socket in the run directory, where none is given. */
+static bool socket_default(const char **path, const struct agent_config *cfg, const char *name,
+                           struct config_values *values, struct err *e)
+{
+    void **grown;
+    char *made;
+
+    if (*path && **path)
+        return true;
+    made = mem_format(e, "%s/%s", cfg->run_dir, name);
+    if (!made)
+        return false;
+    grown = mem_resize(values->owned, (values->owned_count + 1) * sizeof(*grown), e);
+    if (!grown) {
+        mem_free(made);
+        return false;
+    }
+    values->owned = grown;
+    values->owned[values->owned_count++] = made;
+    *path = made;
+    return true;
+}
+
+static bool check_together(const struct agent_config *cfg, struct err *e)
+{
+    struct faults f = FAULTS_INIT;
+
+    if (*cfg->cvm_client_cert && !*cfg->cvm_client_key)
+        faults_add(&f,
+                   "environment AGENT_CVM_GRPC_CLIENT_KEY: missing, and AGENT_CVM_GRPC_CLIENT_CERT is set");
+    if (*cfg->cvm_client_key && !*cfg->cvm_client_cert)
+        faults_add(&f,
+                   "environment AGENT_CVM_GRPC_CLIENT_CERT: missing, and AGENT_CVM_GRPC_CLIENT_KEY is set");
+    if (cfg->cvm_reconnect_delay_ms == 0)
+        faults_add(&f, "environment AGENT_CVM_RECONNECT_DELAY: '0': more than 0 is wanted");
+    return faults_none(&f, e);
+}
+
+static bool was_given(const struct config_values *values, size_t field)
+{
+    for (size_t i = 0; i < ARRAY_LEN(opts); i++)
+        if (opts[i].offset == field)
+            return values->origin[i] != NULL;
+    return false;
+}
+
+enum config_outcome agent_config_read(int argc, char *const *argv, char *const *env, struct agent_config *ret,
+                                      struct config_values *values, struct err *e)
+{
+    enum config_outcome outcome = config_read(&spec, argc, argv, env, ret, values, e);
+
+    if (outcome != CONFIG_RUN)
+        return outcome;
+    ret->grpc_port_given = was_given(values, AT(grpc_port));
+    if (!check_together(ret, e) ||
+        !socket_default(&ret->attestation_socket, ret, "attestation.sock", values, e) ||
+        !socket_default(&ret->log_socket, ret, "log.sock", values, e) ||
+        !socket_default(&ret->runner_socket, ret, "runner.sock", values, e)) {
+        config_values_done(values);
+        return CONFIG_BAD;
+    }
+    return CONFIG_RUN;
+}
+
+bool agent_config_listen(const struct agent_config *cfg, const char *manifest_port, char *ret, struct err *e)
+{
+    struct slice host = slice_of_str(cfg->grpc_host);
+    char port[24];
+    int n;
+
+    if (cfg->grpc_port_given)
+        snprintf(port, sizeof(port), "%llu", (unsigned long long)cfg->grpc_port);
+    else
+        snprintf(port, sizeof(port), "%s", *manifest_port ? manifest_port : PORT_DEFAULT);
+    if (slice_starts(host, "unix:"))
+        n = snprintf(ret, AGENT_LISTEN_MAX, "%s", cfg->grpc_host);
+    else if (slice_starts(host, "/") || slice_starts(host, "."))
+        n = snprintf(ret, AGENT_LISTEN_MAX, "unix:%s", cfg->grpc_host);
+    else if (slice_find(host, ':') < host.len && !slice_starts(host, "["))
+        n = snprintf(ret, AGENT_LISTEN_MAX, "[%s]:%s", cfg->grpc_host, port);
+    else
+        n = snprintf(ret, AGENT_LISTEN_MAX, "%s:%s", cfg->grpc_host, port);
+    if (n < 0 || n >= AGENT_LISTEN_MAX)
+        return err_fail(e, ERR_KIND_INVALID, "AGENT_GRPC_HOST is too long: %zu bytes", host.len);
+    return true;
+}

@@ -1,0 +1,53 @@
+/*
+ * The agent's settings, all from the environment (wire sheet, section 5.1).
+ */
+#ifndef AGENT_CONFIG_H
+#define AGENT_CONFIG_H
+
+#include "base/config.h"
+
+struct agent_config {
+    const char *run_dir;
+    const char *state_dir;
+    const char *work_dir;
+    int log_level;
+    uint64_t vmpl;
+    const char *grpc_host;
+    uint64_t grpc_port; /* when grpc_port_given: instead of the manifest's */
+    bool grpc_port_given;
+    bool grpc_reflection;
+    bool require_bound_signatures;
+    const char *cvm_id;
+    const char *cvm_url;
+    const char *cvm_client_cert;
+    const char *cvm_client_key;
+    const char *cvm_server_ca;
+    uint64_t cvm_timeout_ms;
+    uint64_t cvm_reconnect_delay_ms;
+    const char *attestation_socket;
+    const char *log_socket;
+    const char *runner_socket;
+    const char *ima_file;
+    const char *pcr10_file;
+    const char *https_proxy;
+    const char *no_proxy;
+    const char *ignored[16]; /* settings of parts that this program does not have yet */
+    const char *config_file;
+};
+
+/*
+ * CONFIG_BAD: *e lists every fault. Paths that are derived from others (sockets
+ * below the run directory) are filled in and owned by *values.
+ */
+enum config_outcome agent_config_read(int argc, char *const *argv, char *const *env, struct agent_config *ret,
+                                      struct config_values *values, struct err *e) MUST_CHECK;
+
+/*
+ * Where the AgentService listens for a manifest with that port: "0.0.0.0:7002",
+ * "[::1]:7002", "unix:/path". ret holds AGENT_LISTEN_MAX bytes.
+ */
+#define AGENT_LISTEN_MAX 300
+bool agent_config_listen(const struct agent_config *cfg, const char *manifest_port, char *ret,
+                         struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,591 @@
+#include "agent/upload.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "agent/comp_int.h"
+#include "agent/match.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stage.h"
+#include "base/text.h"
+#include "base/zip.h"
+
+#define UPLOADS_MAX 64
+#define REQUIREMENTS_MAX ((uint64_t)16 * 1024 * 1024)
+#define WRITEBACK_EVERY ((uint64_t)8 * 1024 * 1024)
+#define NAME_MAX_LEN 255
+
+/*
+ * One Algo or Data call. A message is hashed and written in the pool while the
+ * next one arrives; a third is not asked for before the first is done.
+ */
+struct upload {
+    struct comp *c;
+    struct upload *next;
+    struct rpc_call *call; /* NULL once it has closed */
+    enum fsm_rpc kind;
+    struct auth_grant grant;
+    struct auth_proof proof; /* borrows from the call's metadata */
+    bool decompress;
+    uint64_t started_ms;
+    struct stage_file file;
+    struct stage_file extra; /* requirements */
+    struct hash *hash;
+    uint64_t written_back;
+    char filename[NAME_MAX_LEN + 1];
+    bool named; /* the filename of a bound signature is settled */
+
+    struct buf body;    /* in the pool */
+    struct buf waiting; /* came meanwhile */
+    bool has_waiting;
+    struct slice data, aux; /* in body */
+    bool half_closed;
+    bool working;
+    bool committing; /* and what is committed */
+    size_t dataset;
+    struct job job;
+    char outcome[RPC_STATUS_TEXT_MAX + 64]; /* why it failed, for the log */
+    bool answered;
+};
+
+static const char *method_of(const struct upload *u)
+{
+    return u->kind == FSM_RPC_ALGO ? "Algo" : "Data";
+}
+
+/* ------------------------------------------------------------------ allowed at all? */
+
+static void refuse(struct rpc_status *ret, enum rpc_code code, const char *text)
+{
+    ret->code = code;
+    snprintf(ret->message, sizeof(ret->message), "%s", text);
+}
+
+bool upload_allow(struct rpc_call *call, struct comp *c, enum fsm_rpc kind, struct rpc_status *ret)
+{
+    static const enum auth_role roles[] = {
+        [FSM_RPC_ALGO] = AUTH_ALGORITHM, [FSM_RPC_DATA] = AUTH_DATA, [FSM_RPC_RESULT] = AUTH_CONSUMER
+    };
+    static const char *const names[] = {
+        [FSM_RPC_ALGO] = "Algo", [FSM_RPC_DATA] = "Data", [FSM_RPC_RESULT] = "Result"
+    };
+    uint64_t started = comp_now_ms(c);
+    struct auth_proof proof;
+    const char *text = NULL;
+    bool ok;
+
+    auth_proof_read(rpc_call_metadata(call), &proof);
+    ok = auth_check(c->auth, roles[kind], &proof, clock_wall_ns(c->d.clock) / 1000000000, &c->granted, ret);
+    if (ok && !c->granted.bound && auth_take_warning(c->auth))
+        log_warn("a user of computation %s signed in the plain form, which can be replayed; "
+                 "AGENT_REQUIRE_BOUND_SIGNATURES=true refuses it",
+                 c->mf->id);
+    /* Before anything is received, so that nobody sends gigabytes for nothing (D-11). */
+    if (ok &&
+        !fsm_allows(c->ending == END_NONE ? c->state : FSM_RECEIVING_MANIFEST, kind, &ret->code, &text)) {
+        if (!text)
+            ret->code = c->failure.code;
+        refuse(ret, ret->code, text ? text : c->failure.message);
+        ok = false;
+    }
+    if (ok && kind == FSM_RPC_ALGO && c->algo != SLOT_PENDING) {
+        refuse(ret, RPC_UNKNOWN, "all expected manifest Items have been received");
+        ok = false;
+    }
+    if (ok && kind != FSM_RPC_RESULT && c->upload_count >= UPLOADS_MAX) {
+        refuse(ret, RPC_RESOURCE_EXHAUSTED, "64 uploads are under way already; try again later");
+        ok = false;
+    }
+    c->granted_call = ok ? call : NULL;
+    if (!ok)
+        comp_log_method(c, names[kind], started, ret->message);
+    return ok;
+}
+
+/* ------------------------------------------------------------------ answers */
+
+static void upload_free(struct upload *u)
+{
+    struct upload **at = &u->c->uploads;
+    struct comp *c = u->c;
+
+    while (*at != u)
+        at = &(*at)->next;
+    *at = u->next;
+    c->upload_count--;
+    stage_file_done(&u->file);
+    stage_file_done(&u->extra);
+    hash_free(u->hash);
+    buf_done(&u->body);
+    buf_done(&u->waiting);
+    mem_free(u);
+    comp_task_end(c);
+}
+
+/* The call is over, whatever the pool still does with its last message. */
+static void fail(struct upload *u, enum rpc_code code, const char *text)
+{
+    if (u->answered)
+        return;
+    u->answered = true;
+    snprintf(u->outcome, sizeof(u->outcome), "%s", text);
+    rpc_call_finish(u->call, code, text, NULL);
+}
+
+static void fail_err(struct upload *u, enum rpc_code code, const struct err *e)
+{
+    fail(u, code, err_text(e));
+}
+
+static void succeed(struct upload *u)
+{
+    struct buf empty = BUF_INIT(0);
+
+    if (u->answered)
+        return;
+    u->answered = true;
+    rpc_call_reply(u->call, &empty);
+}
+
+void upload_abort_all(struct comp *c, const char *why)
+{
+    for (struct upload *u = c->uploads; u; u = u->next)
+        if (u->call)
+            fail(u, RPC_ABORTED, why);
+}
+
+/* ------------------------------------------------------------------ whole and checked */
+
+static bool commit_algo(struct upload *u, struct err *e)
+{
+    if (u->extra.len > 0 && !stage_file_commit(&u->extra, WORK_REQUIREMENTS, 0600, true, e))
+        return err_wrap(e, "error staging requirements file: writing file \"%s/%s\"", u->c->work.path,
+                        WORK_REQUIREMENTS);
+    if (!stage_file_commit(&u->file, WORK_ALGO, 0700, true, e)) {
+        struct err ignored = ERR_INIT;
+
+        (void)!stage_remove_tree(u->c->work.fd, WORK_REQUIREMENTS, &ignored);
+        return err_wrap(e, "error staging algorithm file: writing file \"%s/%s\"", u->c->work.path,
+                        WORK_ALGO);
+    }
+    return true;
+}
+
+static bool commit_data(struct upload *u, struct err *e)
+{
+    const char *name = u->c->mf->datasets[u->dataset].filename;
+    CLEANUP(fd_done) int datasets = -1;
+
+    if (!u->decompress)
+        return stage_file_commit(&u->file, *name ? name : u->filename, 0644, false, e) ||
+               err_wrap(e, "error creating dataset file");
+    if (!work_open_datasets(&u->c->work, &datasets, e))
+        return false;
+    return zip_unpack(u->file.fd, datasets, NULL, NULL, e) || err_wrap(e, "error decompressing dataset");
+}
+
+static bool commit_run(void *ctx, struct err *e)
+{
+    struct upload *u = ctx;
+    CLEANUP(fd_done) int datasets = -1;
+
+    if (u->kind == FSM_RPC_DATA)
+        return commit_data(u, e);
+    return commit_algo(u, e) && work_open_datasets(&u->c->work, &datasets, e);
+}
+
+static void commit_undo(struct upload *u)
+{
+    if (u->kind == FSM_RPC_ALGO) {
+        for (size_t i = 0; i < u->c->algo_arg_count; i++)
+            mem_free(u->c->algo_args[i]);
+        mem_free(u->c->algo_args);
+        mem_free(u->c->algo_type);
+        u->c->algo_args = NULL;
+        u->c->algo_type = NULL;
+        u->c->algo_arg_count = 0;
+        u->c->algo = SLOT_PENDING;
+    } else {
+        u->c->pending[u->dataset] = true;
+    }
+}
+
+static void commit_done(void *ctx, bool ok, struct err *e)
+{
+    struct upload *u = ctx;
+    struct comp *c = u->c;
+    enum fsm_event event = FSM_ALGORITHM_RECEIVED;
+    bool due = true;
+
+    u->working = false;
+    u->committing = false;
+    if (!ok) {
+        commit_undo(u);
+        if (u->call)
+            fail_err(u, RPC_UNKNOWN, e);
+    } else if (u->kind == FSM_RPC_ALGO) {
+        c->algo = SLOT_RECEIVED;
+    } else {
+        c->missing--;
+        event = FSM_DATA_RECEIVED;
+        due = c->missing == 0;
+    }
+    if (ok && u->call)
+        succeed(u);
+    if (ok && due && c->ending == END_NONE)
+        comp_event(c, event);
+    if (!u->call)
+        upload_free(u);
+}
+
+static void commit_start(struct upload *u)
+{
+    u->working = true;
+    u->committing = true;
+    job_start(u->c->d.loop, &u->job, commit_run, commit_done, u);
+}
+
+/* What to run it as and with; the manifest's word counts where the caller gave none. */
+static bool algo_details(struct upload *u, struct err *e)
+{
+    const struct rpc_md *md = rpc_call_metadata(u->call);
+    struct slice type = SLICE_EMPTY, arg;
+    struct comp *c = u->c;
+    size_t count = rpc_md_count(md, "algo_args");
+
+    if (!rpc_md_get(md, "algo_type", 0, &type) || type.len == 0)
+        type = slice_of_str(*c->mf->algo_type ? c->mf->algo_type : "bin");
+    c->algo_type = mem_dup_slice(slice_equal_str(type, "binary") ? slice_of_str("bin") : type, e);
+    if (!c->algo_type)
+        return false;
+    c->algo_args = mem_new_array(count ? count : c->mf->algo_arg_count, sizeof(*c->algo_args), e);
+    if (!c->algo_args)
+        return false;
+    for (size_t i = 0; i < (count ? count : c->mf->algo_arg_count); i++) {
+        if (count == 0 || !rpc_md_get(md, "algo_args", i, &arg))
+            arg = slice_of_str(c->mf->algo_args[i]);
+        c->algo_args[i] = mem_dup_slice(arg, e);
+        if (!c->algo_args[i])
+            return false;
+        c->algo_arg_count = i + 1;
+    }
+    c->has_requirements = u->extra.len > 0;
+    return true;
+}
+
+/* AG-6: what was expected, what came, and what it was. */
+static void fail_hash(struct upload *u, const char *what, const uint8_t *want, const uint8_t *got)
+{
+    char want_hex[2 * HASH_SHA3_256_LEN + 1], got_hex[2 * HASH_SHA3_256_LEN + 1];
+    struct err e = ERR_INIT;
+
+    hex_encode(slice_of(want, HASH_SHA3_256_LEN), want_hex);
+    hex_encode(slice_of(got, HASH_SHA3_256_LEN), got_hex);
+    err_fail(&e, ERR_KIND_UNVERIFIED,
+             "malformed data, hash does not match manifest: SHA3-256 of %s: expected %s, got %s", what,
+             want_hex, got_hex);
+    fail_err(u, RPC_UNKNOWN, &e);
+}
+
+static void algo_whole(struct upload *u, const uint8_t *hash)
+{
+    struct comp *c = u->c;
+    struct err e = ERR_INIT;
+
+    if (!ct_equal(slice_of(hash, HASH_SHA3_256_LEN), slice_of(c->mf->algo_hash, HASH_SHA3_256_LEN))) {
+        fail_hash(u, "the algorithm", c->mf->algo_hash, hash);
+        return;
+    }
+    if (c->algo != SLOT_PENDING) {
+        fail(u, RPC_UNKNOWN, "all expected manifest Items have been received");
+        return;
+    }
+    c->algo = SLOT_COMMITTING;
+    if (!algo_details(u, &e)) {
+        commit_undo(u);
+        fail_err(u, RPC_UNKNOWN, &e);
+        return;
+    }
+    commit_start(u);
+}
+
+/* An unnamed dataset takes the name it came with, unless that is another's. */
+static bool name_usable(struct upload *u, struct err *e)
+{
+    const struct mf *m = u->c->mf;
+
+    if (*m->datasets[u->dataset].filename || u->decompress)
+        return true;
+    if (!*u->filename)
+        return err_fail(e, ERR_KIND_INVALID,
+                        "error creating dataset file: neither manifest nor upload names it");
+    for (size_t i = 0; i < m->dataset_count; i++)
+        if (strcmp(m->datasets[i].filename, u->filename) == 0)
+            return err_fail(e, ERR_KIND_INVALID,
+                            "error creating dataset file: '%s' is the name of another dataset", u->filename);
+    return true;
+}
+
+static void data_whole(struct upload *u, const uint8_t *hash)
+{
+    struct comp *c = u->c;
+    struct err e = ERR_INIT;
+    char what[NAME_MAX_LEN + 16];
+
+    snprintf(what, sizeof(what), "dataset '%s'", u->filename);
+    if (u->grant.bound &&
+        !ct_equal(slice_of(hash, HASH_SHA3_256_LEN), slice_of(u->grant.hash, HASH_SHA3_256_LEN))) {
+        fail_hash(u, what, u->grant.hash, hash);
+        return;
+    }
+    switch (
+        match_dataset(c->mf, c->auth, c->pending, &u->grant, hash, slice_of_str(u->filename), &u->dataset)) {
+    case MATCH_NONE_PENDING: fail(u, RPC_UNKNOWN, "all expected manifest Items have been received"); return;
+    case MATCH_WRONG_NAME: fail(u, RPC_UNKNOWN, "malformed data, filename does not match manifest"); return;
+    case MATCH_WRONG_HASH: fail_hash(u, what, c->mf->datasets[u->dataset].hash, hash); return;
+    case MATCH_NOT_YOURS:
+        fail(u, RPC_PERMISSION_DENIED, "this dataset belongs to another data provider of the manifest");
+        return;
+    case MATCH_UNDECLARED: fail(u, RPC_UNKNOWN, "dataset not declared in computation manifest"); return;
+    case MATCH_FOUND: break;
+    }
+    if (!name_usable(u, &e)) {
+        fail_err(u, RPC_UNKNOWN, &e);
+        return;
+    }
+    c->pending[u->dataset] = false;
+    commit_start(u);
+}
+
+static void whole(struct upload *u)
+{
+    uint8_t hash[HASH_SHA3_256_LEN];
+    enum rpc_code code;
+    const char *text;
+    struct err e = ERR_INIT;
+
+    if (u->file.len == 0) {
+        fail(u, RPC_UNKNOWN,
+             u->kind == FSM_RPC_ALGO ? "algorithm binary is required" : "dataset is required");
+        return;
+    }
+    if (!hash_finish(u->hash, hash, &e)) {
+        fail_err(u, RPC_UNKNOWN, &e);
+        return;
+    }
+    /* Another caller may have been faster. */
+    if (!fsm_allows(u->c->state, u->kind, &code, &text)) {
+        fail(u, code, text);
+        return;
+    }
+    if (u->kind == FSM_RPC_ALGO)
+        algo_whole(u, hash);
+    else
+        data_whole(u, hash);
+}
+
+/* ------------------------------------------------------------------ as it comes */
+
+static bool store(struct upload *u, struct err *e)
+{
+    if (u->kind == FSM_RPC_ALGO && u->aux.len > 0 && !stage_file_write(&u->extra, u->aux, e))
+        return err_wrap(e, "error staging requirements file: writing file \"%s/%s\"", u->c->work.path,
+                        WORK_REQUIREMENTS);
+    if (!hash_add(u->hash, u->data, e))
+        return false;
+    if (stage_file_write(&u->file, u->data, e))
+        return true;
+    if (u->kind == FSM_RPC_ALGO)
+        return err_wrap(e, "error staging algorithm file: writing file \"%s/%s\"", u->c->work.path,
+                        WORK_ALGO);
+    return err_wrap(e, "error writing dataset to file");
+}
+
+static bool store_run(void *ctx, struct err *e)
+{
+    struct upload *u = ctx;
+
+    if (!store(u, e))
+        return false;
+    /* The disk starts early, so that the last flush has little left to wait for. */
+    if (u->file.len - u->written_back >= WRITEBACK_EVERY) {
+        (void)!sync_file_range(u->file.fd, (off_t)u->written_back, (off_t)(u->file.len - u->written_back),
+                               SYNC_FILE_RANGE_WRITE);
+        u->written_back = u->file.len;
+    }
+    return true;
+}
+
+static void take(struct upload *u, struct buf *body);
+
+static void store_done(void *ctx, bool ok, struct err *e)
+{
+    struct upload *u = ctx;
+
+    u->working = false;
+    buf_done(&u->body);
+    if (!u->call) {
+        upload_free(u);
+        return;
+    }
+    if (!ok)
+        fail_err(u, RPC_UNKNOWN, e);
+    if (u->answered)
+        return;
+    if (u->has_waiting) {
+        u->has_waiting = false;
+        take(u, &u->waiting);
+    } else if (u->half_closed) {
+        whole(u);
+    }
+}
+
+/* The last name that is not empty counts; one that was signed can't change. */
+static bool name_take(struct upload *u, struct slice name, struct err *e, struct rpc_status *denied)
+{
+    if (name.len > 0 && !slice_equal_str(name, u->filename)) {
+        if (u->named && u->grant.bound)
+            return err_fail(e, ERR_KIND_INVALID, "filename: it changes within the upload");
+        if (!stage_name_check(name, e))
+            return err_wrap(e, "filename");
+        memcpy(u->filename, name.at, name.len);
+        u->filename[name.len] = '\0';
+    }
+    u->named = true;
+    if (auth_grant_filename(u->c->auth, &u->proof, slice_of_str(u->filename), &u->grant, denied))
+        return true;
+    return err_fail(e, ERR_KIND_UNVERIFIED, "%s", denied->message);
+}
+
+static void take(struct upload *u, struct buf *body)
+{
+    struct rpc_status denied = { RPC_INVALID_ARGUMENT, "" };
+    struct err e = ERR_INIT;
+
+    u->body.max = body->max;
+    buf_move(&u->body, body);
+    if (!upload_parse(buf_slice(&u->body), &u->data, &u->aux, &e) ||
+        (u->kind == FSM_RPC_DATA && !name_take(u, u->aux, &e, &denied))) {
+        fail_err(u, denied.code, &e);
+        return;
+    }
+    if (u->kind == FSM_RPC_ALGO && u->extra.len + u->aux.len > REQUIREMENTS_MAX) {
+        fail(u, RPC_RESOURCE_EXHAUSTED, "requirements: at most 16 MiB are accepted");
+        return;
+    }
+    u->working = true;
+    job_start(u->c->d.loop, &u->job, store_run, store_done, u);
+    rpc_call_want(u->call);
+}
+
+static void on_message(struct rpc_call *call, struct buf *body, void *ctx)
+{
+    struct upload *u = ctx;
+
+    (void)call;
+    if (u->answered)
+        return;
+    if (!u->working) {
+        take(u, body);
+        return;
+    }
+    u->waiting.max = body->max;
+    buf_move(&u->waiting, body);
+    u->has_waiting = true;
+}
+
+static void on_half_closed(struct rpc_call *call, void *ctx)
+{
+    struct upload *u = ctx;
+
+    (void)call;
+    u->half_closed = true;
+    if (!u->working && !u->answered)
+        whole(u);
+}
+
+static void on_closed(struct rpc_call *call, const struct rpc_status *status, const struct rpc_md *trailers,
+                      void *ctx)
+{
+    struct upload *u = ctx;
+
+    (void)call;
+    (void)trailers;
+    if (!u->answered)
+        snprintf(u->outcome, sizeof(u->outcome), "rpc error: code = %s desc = %s",
+                 rpc_code_name(status->code), status->message);
+    u->answered = true;
+    comp_log_method(u->c, method_of(u), u->started_ms, u->outcome);
+    u->call = NULL;
+    if (!u->working)
+        upload_free(u);
+}
+
+/* ------------------------------------------------------------------ begin */
+
+static bool begin(struct upload *u, struct err *e)
+{
+    CLEANUP(fd_done) int datasets = -1;
+    struct slice text;
+
+    u->hash = hash_new(HASH_SHA3_256, e);
+    if (!u->hash)
+        return false;
+    if (u->kind == FSM_RPC_ALGO)
+        return (stage_file_begin(u->c->work.fd, &u->file, e) &&
+                stage_file_begin(u->c->work.fd, &u->extra, e)) ||
+               err_wrap(e, "error staging algorithm file: writing file \"%s/%s\"", u->c->work.path,
+                        WORK_ALGO);
+    u->decompress = rpc_md_get(rpc_call_metadata(u->call), "decompress", 0, &text) &&
+                    slice_equal_str(text, "true");
+    /* An archive is not unpacked where it lies. */
+    if (!work_open_datasets(&u->c->work, &datasets, e))
+        return false;
+    return stage_file_begin(u->decompress ? u->c->work.fd : datasets, &u->file, e) ||
+           err_wrap(e, "error creating dataset file");
+}
+
+static void upload_open(struct rpc_call *call, struct comp *c, enum fsm_rpc kind)
+{
+    static const struct rpc_call_events events = { .message = on_message,
+                                                   .half_closed = on_half_closed,
+                                                   .closed = on_closed };
+    struct err e = ERR_INIT;
+    struct upload *u = mem_new(sizeof(*u), &e);
+
+    if (!u || c->granted_call != call) {
+        mem_free(u);
+        rpc_call_finish(call, RPC_INTERNAL, "the call was not authenticated", NULL);
+        return;
+    }
+    *u = (struct upload){ .c = c,
+                          .next = c->uploads,
+                          .call = call,
+                          .kind = kind,
+                          .grant = c->granted,
+                          .started_ms = comp_now_ms(c),
+                          .file = STAGE_FILE_INIT,
+                          .extra = STAGE_FILE_INIT };
+    c->granted_call = NULL;
+    c->uploads = u;
+    c->upload_count++;
+    comp_task_begin(c);
+    auth_proof_read(rpc_call_metadata(call), &u->proof);
+    rpc_call_on(call, &events, u);
+    if (!begin(u, &e)) {
+        fail_err(u, RPC_UNKNOWN, &e);
+        return;
+    }
+    rpc_call_want(call);
+}
+
+void upload_open_algo(struct rpc_call *call, void *service)
+{
+    upload_open(call, service, FSM_RPC_ALGO);
+}
+
+void upload_open_data(struct rpc_call *call, void *service)
+{
+    upload_open(call, service, FSM_RPC_DATA);
+}
