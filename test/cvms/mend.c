@@ -38,6 +38,20 @@ static bool find_bytes(struct cursor *c, uint64_t number, struct slice *ret)
     return false;
 }
 
+/* Makes the zero bytes of text SUB bytes. text lies within message, whose bytes are ours to write. */
+static bool mend(struct buf *message, struct slice text)
+{
+    bool mended = false;
+
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.at[i] == 0) {
+            message->base[(size_t)(text.at - message->base) + i] = SUB;
+            mended = true;
+        }
+    }
+    return mended;
+}
+
 bool cvms_mend_log(struct buf *message)
 {
     struct cursor outer = cursor_of(buf_slice(message));
@@ -47,16 +61,8 @@ bool cvms_mend_log(struct buf *message)
     while (find_bytes(&outer, 1, &log)) {
         struct cursor inner = cursor_of(log);
 
-        while (find_bytes(&inner, 1, &text)) {
-            uint8_t *at = message->base + (text.at - message->base); /* the same bytes, ours to write */
-
-            for (size_t i = 0; i < text.len; i++) {
-                if (at[i] == 0) {
-                    at[i] = SUB;
-                    mended = true;
-                }
-            }
-        }
+        while (find_bytes(&inner, 1, &text))
+            mended = mend(message, text) || mended;
     }
     return mended;
 }

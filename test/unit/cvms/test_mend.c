@@ -33,6 +33,7 @@ static struct mend_case {
                 "b"),
       true },
     { "zero_of_the_level_stays", SLICE_LIT("\x0a\x03\x1a\x01\0"), SLICE_LIT("\x0a\x03\x1a\x01\0"), false },
+    { "empty_text_stays", SLICE_LIT("\x0a\x02\x0a\0"), SLICE_LIT("\x0a\x02\x0a\0"), false },
     { "event_stays", SLICE_LIT("\x12\x03\x0a\x01\0"), SLICE_LIT("\x12\x03\x0a\x01\0"), false },
     { "fields_of_every_kind_are_passed_over",
       SLICE_LIT("\x28\x07\x31"
