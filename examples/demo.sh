@@ -140,16 +140,21 @@ wait_for() {
 # The addr of a program's ready line.
 address_of() { sed -n 's/.*"msg":"ready".*"addr":"\([^"]*\)".*/\1/p' "$1" | tail -n 1; }
 
-# Lines of cvms-test as they come: all of them to a file, those for people to the screen.
+# Lines of cvms-test as they come: all of them to a file, those for people to the screen. What it says of
+# itself is JSON here, and a line break within an agent's log is "\x0a".
 show_cvms() {
-    local line
+    local line part
     while IFS= read -r line; do
         printf '%s\n' "$line" >>"$tmp/log/cvms-test"
         if [[ $line == \{* ]]; then
             [[ $line =~ \"msg\":\"(([^\"\\]|\\.)*)\" ]] || continue
             line=${BASH_REMATCH[1]}
+            [[ $line != 'local '* && $line != ready ]] || continue
         fi
-        printf '%s%s  cvms-test | %s%s\n' "$clear" "$dim" "$line" "$plain"
+        line=${line%'\x0a'}
+        while IFS= read -r part; do
+            printf '%s%s  cvms-test | %s%s\n' "$clear" "$dim" "$part" "$plain"
+        done <<<"${line//'\x0a'/$'\n'}"
     done
 }
 

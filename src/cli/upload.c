@@ -347,8 +347,7 @@ bool cli_upload_hash(struct cli_session *s, struct cli_source *source, const cha
 
     if (hex)
         return read_hex(hex, ret, e);
-    cli_out_say(s->out, CLI_PLAIN, "Hashing %s for a signature bound to this computation (--hash gives it)",
-                source->path);
+    cli_out_say(s->out, CLI_PLAIN, "Hashing %s for a signature bound to this computation", source->path);
     h.work.data = &h;
     cli_bar_begin(&h.bar, "Hashing", source->len, s->out->bars, s->out->colour, cli_session_now_ms(s));
     if (uv_queue_work(&s->loop, &h.work, hash_in_pool, after_hash) != 0)
