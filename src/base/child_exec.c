@@ -143,6 +143,31 @@ static char *resolve_program(const char *name, struct err *e)
     return NULL;
 }
 
+/* The program named in the first line of a script; "" for anything else. */
+static void read_interpreter(const char *path, char ret[256])
+{
+    CLEANUP(fd_done) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    char line[256] = "";
+    ssize_t len = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+    char *at = line + 2;
+
+    ret[0] = '\0';
+    if (len < 2 || line[0] != '#' || line[1] != '!')
+        return;
+    at += strspn(at, " \t");
+    at[strcspn(at, " \t\r\n")] = '\0';
+    snprintf(ret, 256, "%s", at);
+}
+
+static bool tell_missing_interpreter(const struct plan *p, struct err *e)
+{
+    char name[256];
+
+    read_interpreter(p->path, name);
+    return err_fail(e, ERR_KIND_MISSING, "run '%s': the interpreter it asks for is not there%s%s%s", p->path,
+                    name[0] ? ": '" : "", name, name[0] ? "'" : "");
+}
+
 static bool tell_failure(const struct plan *p, const struct failure *f, struct err *e)
 {
     errno = f->os_errno;
@@ -153,7 +178,7 @@ static bool tell_failure(const struct plan *p, const struct failure *f, struct e
     case STEP_EXEC: break;
     }
     if (f->os_errno == ENOENT && access(p->path, F_OK) == 0)
-        return err_fail(e, ERR_KIND_MISSING, "run '%s': the interpreter it asks for is not there", p->path);
+        return tell_missing_interpreter(p, e);
     errno = f->os_errno;
     if (f->os_errno == ENOEXEC)
         return err_fail(e, ERR_KIND_INVALID,
