@@ -295,7 +295,7 @@ bool rpc_client_barrier(struct rpc_client *cl, void (*acked)(bool ok, void *ctx)
 {
     if (!cl->current)
         return err_fail(e, ERR_KIND_UNAVAILABLE, "barrier: not connected to %s", cl->target);
-    return rpc_conn_ping(rpc_link_conn(cl->current->link), acked, ctx, e);
+    return rpc_conn_barrier(rpc_link_conn(cl->current->link), acked, ctx, e);
 }
 
 struct unary {

@@ -21,7 +21,7 @@ struct rpc_client_config {
     const char *user_agent;        /* NULL: "cocos-c/<version>"                                 */
     size_t message_max;            /* received; 0: RPC_MESSAGE_MAX_DEFAULT                      */
     uint64_t connect_timeout_ms;   /* name, TCP, TLS and settings; 0: 20 s             */
-    uint64_t keepalive_ms;         /* PING after silence with a call open; 0: 60 s     */
+    uint64_t keepalive_ms;         /* probe after silence with a call open; 0: 60 s    */
     uint64_t keepalive_timeout_ms; /* 0: 20 s                                          */
 };
 
@@ -51,10 +51,11 @@ bool rpc_client_unary(struct rpc_client *cl, const char *method, const struct rp
                       struct err *e) MUST_CHECK;
 
 /*
- * Sends an HTTP/2 PING behind all that has been sent. acked comes once: true
- * when the peer has answered, so its HTTP/2 layer holds every message sent
- * before; false when the connection ended first. Bytes still queued in a call
- * are not covered: wait until rpc_call_queued is 0.
+ * Sends an empty HTTP/2 SETTINGS behind all that has been sent (gRPC servers
+ * don't let a client PING often). acked comes once: true when the peer has
+ * answered, so its HTTP/2 layer holds every message sent before; false when
+ * the connection ended first. Bytes still queued in a call are not covered:
+ * wait until rpc_call_queued is 0.
  */
 bool rpc_client_barrier(struct rpc_client *cl, void (*acked)(bool ok, void *ctx), void *ctx,
                         struct err *e) MUST_CHECK;

@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdarg.h>
 
 #include "base/mem.h"
@@ -109,6 +110,7 @@ static int h2_settings(struct rpc_conn *n)
 
     int rc = nghttp2_submit_settings(n->h2, NGHTTP2_FLAG_NONE, set, 4);
 
+    n->settings_sent++;
     return rc ? rc : nghttp2_session_set_local_window_size(n->h2, NGHTTP2_FLAG_NONE, 0, RPC_CONN_WINDOW);
 }
 
@@ -173,11 +175,11 @@ void rpc_conn_free(struct rpc_conn *n)
         n->calls = c->next;
         rpc_call_free(c);
     }
-    while (n->pings) {
-        struct rpc_ping *p = n->pings;
+    while (n->barriers) {
+        struct rpc_barrier *b = n->barriers;
 
-        n->pings = p->next;
-        mem_free(p);
+        n->barriers = b->next;
+        mem_free(b);
     }
     nghttp2_session_del(n->h2);
     mem_free(n->peer);
@@ -198,10 +200,10 @@ static void end_calls(struct rpc_conn *n, enum rpc_code code, const char *text)
     }
 }
 
-static void end_pings(struct rpc_conn *n)
+static void end_barriers(struct rpc_conn *n)
 {
-    for (struct rpc_ping *p = n->pings; p; p = p->next)
-        p->answered = true; /* p->ok stays as it was: false unless it came */
+    for (struct rpc_barrier *b = n->barriers; b; b = b->next)
+        b->answered = true; /* b->ok stays as it was: false unless it came */
     rpc_conn_wake(n);
 }
 
@@ -219,7 +221,7 @@ void rpc_conn_give_up(struct rpc_conn *n, uint32_t h2_code, bool abuse, const ch
     n->abused = abuse;
     nghttp2_session_terminate_session(n->h2, h2_code);
     end_calls(n, RPC_UNAVAILABLE, text);
-    end_pings(n);
+    end_barriers(n);
 }
 
 void rpc_conn_fail(struct rpc_conn *n, const struct err *why)
@@ -228,7 +230,7 @@ void rpc_conn_fail(struct rpc_conn *n, const struct err *why)
         return;
     n->failed = true;
     end_calls(n, RPC_UNAVAILABLE, err_text(n->fault.kind != ERR_KIND_NONE ? &n->fault : why));
-    end_pings(n);
+    end_barriers(n);
 }
 
 static void submit_goaway(struct rpc_conn *n)
@@ -254,7 +256,7 @@ void rpc_conn_end(struct rpc_conn *n, enum rpc_code code, const char *text)
     if (!n->ended)
         submit_goaway(n);
     n->ended = true;
-    end_pings(n);
+    end_barriers(n);
 }
 
 void rpc_conn_drain(struct rpc_conn *n)
@@ -339,29 +341,44 @@ void rpc_conn_feed(struct rpc_conn *n, struct slice bytes)
         rpc_conn_give_up(n, NGHTTP2_ENHANCE_YOUR_CALM, true, "the peer asks for more than it reads");
 }
 
-bool rpc_conn_ping(struct rpc_conn *n, void (*acked)(bool ok, void *ctx), void *ctx, struct err *e)
+/*
+ * A frame that the peer answers when it has taken all before it. To a server
+ * that is an empty SETTINGS: gRPC servers end a connection whose client pings
+ * more often than every five minutes ("too_many_pings"), and answer SETTINGS in
+ * order like PINGs.
+ */
+static bool send_probe(struct rpc_conn *n, const uint8_t opaque[8])
 {
-    struct rpc_ping *p = mem_new(sizeof(*p), e);
-    uint8_t opaque[8] = { 'b' };
-
-    if (!p)
+    if (n->cfg.role == RPC_ROLE_SERVER)
+        return nghttp2_submit_ping(n->h2, NGHTTP2_FLAG_NONE, opaque) == 0;
+    if (nghttp2_submit_settings(n->h2, NGHTTP2_FLAG_NONE, NULL, 0) != 0)
         return false;
-    p->id = ++n->ping_id;
-    p->acked = acked;
-    p->ctx = ctx;
-    p->answered = rpc_conn_is_ending(n);
-    for (size_t i = 1; i < sizeof(opaque); i++)
-        opaque[i] = (uint8_t)(p->id >> (8 * (i - 1)));
-    if (nghttp2_submit_ping(n->h2, NGHTTP2_FLAG_NONE, opaque) != 0) {
-        mem_free(p);
-        return err_fail(e, ERR_KIND_LIMIT, "no memory for an HTTP/2 PING");
-    }
+    n->settings_sent++;
+    return true;
+}
 
-    struct rpc_ping **at = &n->pings;
+bool rpc_conn_barrier(struct rpc_conn *n, void (*acked)(bool ok, void *ctx), void *ctx, struct err *e)
+{
+    static const uint8_t opaque[8] = { 'b' };
+    struct rpc_barrier *b = mem_new(sizeof(*b), e);
+
+    assert(n->cfg.role == RPC_ROLE_CLIENT);
+    if (!b)
+        return false;
+    b->acked = acked;
+    b->ctx = ctx;
+    b->answered = n->failed || n->ended || n->fault.kind != ERR_KIND_NONE;
+    if (!send_probe(n, opaque)) {
+        mem_free(b);
+        return err_fail(e, ERR_KIND_LIMIT, "no memory for an HTTP/2 SETTINGS");
+    }
+    b->number = n->settings_sent;
+
+    struct rpc_barrier **at = &n->barriers;
 
     while (*at)
         at = &(*at)->next;
-    *at = p;
+    *at = b;
     rpc_conn_wake(n);
     return true;
 }
@@ -370,7 +387,7 @@ bool rpc_conn_ping(struct rpc_conn *n, void (*acked)(bool ok, void *ctx), void *
 
 static bool watches_silence(const struct rpc_conn *n)
 {
-    return n->cfg.keepalive_ms && n->up && (n->call_count > 0 || n->pings);
+    return n->cfg.keepalive_ms && n->up && (n->call_count > 0 || n->barriers);
 }
 
 static void tick_keepalive(struct rpc_conn *n, uint64_t now)
@@ -390,7 +407,7 @@ static void tick_keepalive(struct rpc_conn *n, uint64_t now)
     } else if (now >= n->heard_ms + n->cfg.keepalive_ms) {
         n->ping_pending = true;
         n->ping_sent_ms = now;
-        nghttp2_submit_ping(n->h2, NGHTTP2_FLAG_NONE, opaque);
+        send_probe(n, opaque);
     }
 }
 
@@ -531,16 +548,16 @@ static void tell(struct rpc_call *c)
     forget(c);
 }
 
-static bool tell_pings(struct rpc_conn *n)
+static bool tell_barriers(struct rpc_conn *n)
 {
     bool told = false;
 
-    while (n->pings && n->pings->answered) {
-        struct rpc_ping *p = n->pings;
+    while (n->barriers && n->barriers->answered) {
+        struct rpc_barrier *b = n->barriers;
 
-        n->pings = p->next;
-        p->acked(p->ok, p->ctx);
-        mem_free(p);
+        n->barriers = b->next;
+        b->acked(b->ok, b->ctx);
+        mem_free(b);
         told = true;
     }
     return told;
@@ -548,7 +565,7 @@ static bool tell_pings(struct rpc_conn *n)
 
 bool rpc_conn_dispatch(struct rpc_conn *n)
 {
-    bool told = tell_pings(n);
+    bool told = tell_barriers(n);
 
     while (n->ready) {
         struct rpc_call *c = n->ready;

@@ -85,7 +85,7 @@ const struct err *rpc_conn_fault(const struct rpc_conn *n);
 bool rpc_conn_was_abused(const struct rpc_conn *n);
 
 /*
- * The transport is gone: all calls and pings end, with UNAVAILABLE and the
+ * The transport is gone: all calls and barriers end, with UNAVAILABLE and the
  * text of *why. A client's call whose trailers have come lives on until its
  * messages are taken: free the connection when rpc_conn_call_count is 0.
  */
@@ -105,9 +105,9 @@ bool rpc_conn_call(struct rpc_conn *n, const char *method, const struct rpc_md *
                    const struct rpc_call_events *events, void *ctx, struct rpc_call **ret,
                    struct err *e) MUST_CHECK;
 
-/* See rpc_client_barrier. */
-bool rpc_conn_ping(struct rpc_conn *n, void (*acked)(bool ok, void *ctx), void *ctx,
-                   struct err *e) MUST_CHECK;
+/* Client: see rpc_client_barrier. */
+bool rpc_conn_barrier(struct rpc_conn *n, void (*acked)(bool ok, void *ctx), void *ctx,
+                      struct err *e) MUST_CHECK;
 
 size_t rpc_conn_call_count(const struct rpc_conn *n);
 bool rpc_conn_is_up(const struct rpc_conn *n); /* the peer's settings have come */

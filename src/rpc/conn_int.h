@@ -17,9 +17,9 @@
 #define RPC_FRAME_RECV_MAX (256 * 1024) /* largest HTTP/2 frame accepted */
 #define RPC_FRAME_SEND_MAX (256 * 1024) /* and sent, when the peer takes it */
 
-struct rpc_ping {
-    struct rpc_ping *next;
-    uint64_t id;
+struct rpc_barrier {
+    struct rpc_barrier *next;
+    uint64_t number; /* of the SETTINGS whose acknowledgement answers it */
     bool answered;
     bool ok;
     void (*acked)(bool ok, void *ctx);
@@ -38,8 +38,8 @@ struct rpc_conn {
     size_t call_count;
     struct rpc_call *ready; /* calls with something to tell, oldest first */
     struct rpc_call *ready_tail;
-    struct rpc_ping *pings; /* oldest first */
-    uint64_t ping_id;
+    struct rpc_barrier *barriers; /* oldest first */
+    uint64_t settings_sent, settings_acked;
     struct buf *out; /* while pulling */
     size_t out_enough;
     struct rpc_budget budget;
@@ -58,7 +58,7 @@ struct rpc_conn {
     bool draining;       /* the first GOAWAY is out     */
     bool drain_is_final; /* the second one as well      */
     bool ended;          /* over when all is written    */
-    bool ping_pending;   /* a keepalive PING waits      */
+    bool ping_pending;   /* a keepalive probe waits     */
     uint64_t ping_sent_ms;
     uint64_t drain_ping_id;
     uint64_t drain_until_ms;

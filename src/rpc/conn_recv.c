@@ -363,22 +363,21 @@ bool rpc_charge_frames(struct rpc_conn *n, struct slice bytes)
 
 static void ping_answered(struct rpc_conn *n, const uint8_t opaque[8])
 {
-    uint64_t id = 0;
+    if (opaque[0] != 'd' || !n->draining || n->drain_is_final)
+        return;
+    n->drain_until_ms = 0; /* the next tick sends the last GOAWAY */
+    rpc_conn_tick(n);
+}
 
-    if (opaque[0] == 'd' && n->draining && !n->drain_is_final) {
-        n->drain_until_ms = 0; /* the next tick sends the last GOAWAY */
-        rpc_conn_tick(n);
-        return;
-    }
-    if (opaque[0] != 'b')
-        return;
-    for (size_t i = 1; i < 8; i++)
-        id |= (uint64_t)opaque[i] << (8 * (i - 1));
-    for (struct rpc_ping *p = n->pings; p; p = p->next) {
-        if (p->id != id || p->answered)
+/* They are answered in the order they were sent in (RFC 9113, 6.5.3). */
+static void settings_acked(struct rpc_conn *n)
+{
+    n->settings_acked++;
+    for (struct rpc_barrier *b = n->barriers; b; b = b->next) {
+        if (b->number > n->settings_acked || b->answered)
             continue;
-        p->answered = true;
-        p->ok = true;
+        b->answered = true;
+        b->ok = true;
         rpc_conn_wake(n);
     }
 }
@@ -391,7 +390,9 @@ static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *f, void *ctx)
     (void)h2;
     switch (f->hd.type) {
     case NGHTTP2_SETTINGS:
-        if (!(f->hd.flags & NGHTTP2_FLAG_ACK)) {
+        if (f->hd.flags & NGHTTP2_FLAG_ACK) {
+            settings_acked(n);
+        } else {
             n->up = true;
             rpc_conn_wake(n);
         }
