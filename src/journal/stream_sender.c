@@ -4,16 +4,25 @@
 #include "base/mem.h"
 #include "journal/outbox_int.h"
 
-/* Records sent and not confirmed; more wait on disk. */
-#define FLIGHT_MAX 1024
+/* Records sent and not acknowledged; more wait on disk. */
+#define FLIGHT_MAX 8192
 
-/* When to look whether something has left the call's queue and can be confirmed. */
-#define CONFIRM_FIRST_MS 1
-#define CONFIRM_LAST_MS 100
+/* How often to look whether something has left the call's queue and can be confirmed: at first, at last. */
+#define CONFIRM_FIRST_MS 20
+#define CONFIRM_LAST_MS 160
+
+/*
+ * A confirmed record is in the peer's HTTP/2 layer, not yet in the hands of
+ * whoever reads the stream. Should the stream break right behind it, that
+ * reader may have died: so it is acknowledged this much later, and sent again
+ * on the next stream until then.
+ */
+#define LINGER_MS 300
 
 struct flight {
     uint64_t seq;
-    uint64_t end; /* bytes of this sender sent up to and with this record */
+    uint64_t end;          /* bytes of this sender sent up to and with this record */
+    uint64_t confirmed_ms; /* when, of those that are */
 };
 
 struct barrier;
@@ -25,11 +34,12 @@ struct stream_sender {
     struct rpc_client *client; /* NULL: not attached */
     struct rpc_call *call;
     uint64_t sent;                     /* bytes, on this stream */
-    struct flight flights[FLIGHT_MAX]; /* a ring */
+    struct flight flights[FLIGHT_MAX]; /* a ring, oldest at flight_at */
     size_t flight_at, flight_count;
+    size_t confirmed;        /* so many of the oldest */
     struct barrier *barrier; /* under way, or NULL */
     uv_timer_t timer;
-    uint64_t wait_ms;
+    uint64_t confirm_ms; /* until the next look */
 };
 
 /* Outlives its sender's interest: the connection answers when it wants to. */
@@ -38,29 +48,25 @@ struct barrier {
     uint64_t covers;              /* bytes of the sender */
 };
 
-static void confirm(struct stream_sender *s);
+static struct flight *flight(struct stream_sender *s, size_t nth)
+{
+    return &s->flights[(s->flight_at + nth) % FLIGHT_MAX];
+}
 
 /* ------------------------------------------------------------------ confirming */
 
+static void tick(struct stream_sender *s);
+
 static void on_timer(uv_timer_t *timer)
 {
-    confirm(timer->data);
+    tick(timer->data);
 }
-
-static void wait_to_confirm(struct stream_sender *s, uint64_t ms)
-{
-    s->wait_ms = ms;
-    uv_timer_start(&s->timer, on_timer, ms, 0);
-}
-
-static void pump(struct stream_sender *s);
 
 static void on_barrier(bool ok, void *ctx)
 {
     struct barrier *b = ctx;
     struct stream_sender *s = b->sender;
-    uint64_t covers = b->covers, seq = 0;
-    struct err e = ERR_INIT;
+    uint64_t covers = b->covers;
 
     mem_free(b);
     if (!s)
@@ -68,44 +74,29 @@ static void on_barrier(bool ok, void *ctx)
     s->barrier = NULL;
     if (!ok)
         return; /* the stream is broken: its `closed` follows, and detaches us */
-    while (s->flight_count && s->flights[s->flight_at].end <= covers) {
-        seq = s->flights[s->flight_at].seq;
-        s->flight_at = (s->flight_at + 1) % FLIGHT_MAX;
-        s->flight_count--;
-    }
-    if (s->flight_count)
-        wait_to_confirm(s, CONFIRM_FIRST_MS);
-    if (!seq)
-        return;
-    if (!outbox_ack(s->outbox, seq, &e))
-        log_debug("journal: %s", err_text(&e));
-    pump(s);
-    if (s->acked)
-        s->acked(s->acked_ctx);
+    while (s->confirmed < s->flight_count && flight(s, s->confirmed)->end <= covers)
+        flight(s, s->confirmed++)->confirmed_ms = uv_now(s->outbox->loop);
+    s->confirm_ms = CONFIRM_FIRST_MS;
+    tick(s);
 }
 
 /* Asks for confirmation of what has left the call's queue, if anything new has. */
 static void confirm(struct stream_sender *s)
 {
-    if (!s->call || s->barrier || !s->flight_count)
-        return;
-
     /* Others may queue on the same call: theirs counted as ours errs on the safe side. */
     uint64_t queued = rpc_call_queued(s->call);
     uint64_t left = queued < s->sent ? s->sent - queued : 0;
     struct err e = ERR_INIT;
 
-    if (left < s->flights[s->flight_at].end) {
-        wait_to_confirm(s, s->wait_ms * 2 < CONFIRM_LAST_MS ? s->wait_ms * 2 : CONFIRM_LAST_MS);
+    if (left < flight(s, s->confirmed)->end) {
+        s->confirm_ms = s->confirm_ms * 2 < CONFIRM_LAST_MS ? s->confirm_ms * 2 : CONFIRM_LAST_MS;
         return;
     }
 
     struct barrier *b = mem_new(sizeof(*b), &e);
 
-    if (!b) {
-        wait_to_confirm(s, CONFIRM_LAST_MS);
-        return;
-    }
+    if (!b)
+        return; /* tried again */
     b->sender = s;
     b->covers = left;
     s->barrier = b;
@@ -113,8 +104,67 @@ static void confirm(struct stream_sender *s)
         /* Tried again, or the stream ends and all is sent again. */
         s->barrier = NULL;
         mem_free(b);
-        wait_to_confirm(s, CONFIRM_LAST_MS);
     }
+}
+
+/* The highest record that may be acknowledged now, or 0. */
+static uint64_t take_lingered(struct stream_sender *s)
+{
+    uint64_t now = uv_now(s->outbox->loop), seq = 0;
+
+    while (s->confirmed > 0) {
+        const struct flight *f = flight(s, 0);
+
+        /* With no place for another one in the ring the oldest has waited long enough. */
+        if (f->confirmed_ms + LINGER_MS > now && s->flight_count < FLIGHT_MAX)
+            break;
+        seq = f->seq;
+        s->flight_at = (s->flight_at + 1) % FLIGHT_MAX;
+        s->flight_count--;
+        s->confirmed--;
+    }
+    return seq;
+}
+
+/* Sets the timer to what is due next. */
+static void schedule(struct stream_sender *s)
+{
+    uint64_t now = uv_now(s->outbox->loop), wait = UINT64_MAX;
+
+    if (!s->barrier && s->flight_count > s->confirmed)
+        wait = s->confirm_ms;
+    if (s->confirmed > 0) {
+        uint64_t due = flight(s, 0)->confirmed_ms + LINGER_MS;
+        uint64_t left = due > now ? due - now : 0;
+
+        if (left < wait)
+            wait = left;
+    }
+    if (wait == UINT64_MAX)
+        uv_timer_stop(&s->timer);
+    else
+        uv_timer_start(&s->timer, on_timer, wait, 0);
+}
+
+static void pump(struct stream_sender *s);
+
+static void tick(struct stream_sender *s)
+{
+    struct err e = ERR_INIT;
+
+    if (!s->call)
+        return;
+
+    uint64_t seq = take_lingered(s);
+
+    if (seq && !outbox_ack(s->outbox, seq, &e))
+        log_debug("journal: %s", err_text(&e));
+    if (!s->barrier && s->flight_count > s->confirmed)
+        confirm(s);
+    pump(s);
+    schedule(s);
+    if (seq && s->acked)
+        s->acked(s->acked_ctx);
 }
 
 /* --------------------------------------------------------------------- sending */
@@ -142,11 +192,13 @@ static void pump(struct stream_sender *s)
         if (!rpc_call_send(s->call, &payload, &e))
             break; /* the call has ended: `closed` follows */
         s->sent += len;
-        s->flights[(s->flight_at + s->flight_count) % FLIGHT_MAX] = (struct flight){ r.seq, s->sent };
-        s->flight_count++;
+        *flight(s, s->flight_count++) = (struct flight){ r.seq, s->sent, 0 };
     }
-    if (s->flight_count > before && !s->barrier)
-        wait_to_confirm(s, CONFIRM_FIRST_MS);
+    /* A timer that runs for those before is not pushed back. */
+    if (s->flight_count > before && before == s->confirmed) {
+        s->confirm_ms = CONFIRM_FIRST_MS;
+        schedule(s);
+    }
 }
 
 static void on_ready(void *ctx)
@@ -172,6 +224,7 @@ bool stream_sender_new(struct outbox *o, void (*acked)(void *ctx), void *ctx, st
     s->acked = acked;
     s->acked_ctx = ctx;
     s->timer.data = s;
+    s->confirm_ms = CONFIRM_FIRST_MS;
 
     int r = uv_timer_init(o->loop, &s->timer);
 
@@ -199,7 +252,7 @@ void stream_sender_detach(struct stream_sender *s)
     s->client = NULL;
     s->call = NULL;
     s->sent = 0;
-    s->flight_count = 0;
+    s->flight_count = s->confirmed = 0;
     if (s->barrier)
         s->barrier->sender = NULL;
     s->barrier = NULL;

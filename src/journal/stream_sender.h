@@ -2,10 +2,11 @@
  * From an outbox into a client stream (cvms.Service/Process).
  *
  * Sends records in order as the stream takes them, and acknowledges those
- * that the peer's HTTP/2 layer has confirmed (rpc_client_barrier). On a new
- * stream it starts again at the first record not confirmed, so nothing is
- * lost; what the peer had already taken from a stream that broke is sent
- * again, and carries the same time stamp, by which a receiver knows it.
+ * that the peer's HTTP/2 layer has confirmed (rpc_client_barrier) a moment
+ * ago. On a new stream it starts again at the first record not acknowledged,
+ * so nothing is lost; what the peer had already taken from a stream that
+ * broke is sent again, and carries the same time stamp, by which a receiver
+ * knows it.
  *
  * The stream stays the caller's: he starts it, reads it, and hands on two of
  * its callbacks. Several senders may share one stream.
