@@ -4,6 +4,13 @@
 
 #include "base/mem.h"
 
+static void free_block(struct buf *b)
+{
+    if (b->wipes && b->base)
+        mem_wipe(b->base, b->cap);
+    mem_free(b->base);
+}
+
 /* Makes room for len more live bytes behind the present ones. */
 static bool make_room(struct buf *b, size_t len, struct err *e)
 {
@@ -34,7 +41,7 @@ static bool make_room(struct buf *b, size_t len, struct err *e)
         return false;
     if (b->len)
         memcpy(base, b->base + b->start, b->len);
-    mem_free(b->base);
+    free_block(b);
     b->base = base;
     b->start = 0;
     b->cap = cap;
@@ -190,18 +197,19 @@ void buf_move(struct buf *to, struct buf *from)
     if (to == from)
         return;
 
-    size_t max = to->max;
+    struct buf empty = *to;
 
     buf_done(to);
     *to = *from;
-    to->max = max;
-    *from = (struct buf)BUF_INIT(from->max);
+    to->max = empty.max;
+    to->wipes = empty.wipes || from->wipes;
+    *from = (struct buf){ .max = from->max, .wipes = from->wipes };
 }
 
 void buf_done(struct buf *b)
 {
-    mem_free(b->base);
-    *b = (struct buf)BUF_INIT(b->max);
+    free_block(b);
+    *b = (struct buf){ .max = b->max, .wipes = b->wipes };
 }
 
 void buf_wipe(struct buf *b)

@@ -17,12 +17,13 @@ struct buf {
     size_t len;    /* live bytes                  */
     size_t cap;    /* size of the block in bytes  */
     size_t max;    /* most live bytes ever        */
+    bool wipes;    /* a secret: blocks are overwritten before they are freed */
 };
 
 /* A struct initialiser: struct buf b = BUF_INIT(4096); */
-#define BUF_INIT(max_len)        \
-    {                            \
-        NULL, 0, 0, 0, (max_len) \
+#define BUF_INIT(max_len)               \
+    {                                   \
+        NULL, 0, 0, 0, (max_len), false \
     }
 
 /* All of these fail with LIMIT and leave the buf as it was. */
@@ -68,9 +69,11 @@ void buf_wipe(struct buf *b);
 struct secret {
     struct buf bytes;
 };
-#define SECRET_INIT(max_len) \
-    {                        \
-        BUF_INIT(max_len)    \
+#define SECRET_INIT(max_len)               \
+    {                                      \
+        {                                  \
+            NULL, 0, 0, 0, (max_len), true \
+        }                                  \
     }
 struct slice secret_slice(const struct secret *s);
 void secret_done(struct secret *s);
