@@ -233,6 +233,8 @@ class Runner:
             if name.startswith(("sanitizer.", "valgrind.")):
                 with open(os.path.join(logs, name), encoding="utf-8", errors="replace") as f:
                     text = f.read()
+                # What valgrind says of itself, of a system call that it does not know for instance.
+                text = re.sub(r"^--\d+-- .*\n?", "", text, flags=re.M)
                 if text.strip():
                     outcome.fail(name, text)
         for core in glob.glob(os.path.join(ROOT, "core*")):
