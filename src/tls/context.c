@@ -1,14 +1,16 @@
 #include "tls/tls_int.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/mem.h"
+#include "base/stage.h"
 
 #define PEM_MAX ((size_t)1024 * 1024)
+#define PEM_USUAL ((size_t)64 * 1024)
 #define PATH_LEN_MAX 1000 /* of AgentConfig: longer text, or text with a newline, is PEM itself */
 
 #define TLS12_SUITES "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -47,47 +49,19 @@ static const char *pem_name(const struct pem *p, char ret[512])
     return ret;
 }
 
-static bool read_stream(FILE *f, struct buf *out, struct err *e)
-{
-    for (;;) {
-        uint8_t *at;
-
-        if (out->len == out->max)
-            return err_fail(e, ERR_KIND_LIMIT, "more than %zu bytes", out->max - 1);
-
-        size_t room = out->max - out->len < 4096 ? out->max - out->len : 4096;
-
-        if (!buf_reserve(out, room, &at, e))
-            return false;
-
-        size_t n = fread(at, 1, room, f);
-
-        buf_extend(out, n);
-        if (ferror(f))
-            return err_fail_os(e, "read");
-        if (n == 0)
-            return true;
-    }
-}
-
 static bool pem_open(struct pem *p, const char *what, const char *arg, struct err *e)
 {
     char name[512];
 
-    *p = (struct pem){ BUF_INIT(PEM_MAX + 1), NULL, what, pem_is_path(arg) ? arg : NULL };
+    *p = (struct pem){ BUF_INIT(PEM_MAX), NULL, what, pem_is_path(arg) ? arg : NULL };
     if (p->path) {
-        FILE *f = fopen(p->path, "re");
+        CLEANUP(fd_done) int fd = open(p->path, O_RDONLY | O_CLOEXEC);
+        uint8_t *at;
 
-        if (!f)
+        if (fd < 0)
             return err_fail_os(e, "%s", pem_name(p, name));
-
-        /* Unbuffered, so that no copy of a key stays in memory that is not wiped. */
-        setvbuf(f, NULL, _IONBF, 0);
-
-        bool ok = read_stream(f, &p->text, e);
-
-        fclose(f);
-        if (!ok)
+        /* Room for all from the start: a block that grows leaves a copy of a key behind. */
+        if (!buf_reserve(&p->text, PEM_USUAL, &at, e) || !stage_read_fd(fd, &p->text, e))
             return err_wrap(e, "%s", pem_name(p, name));
     } else if (!buf_append_str(&p->text, arg, e)) {
         return err_wrap(e, "%s", pem_name(p, name));
