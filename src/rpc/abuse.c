@@ -31,6 +31,16 @@ void rpc_bucket_give(struct rpc_bucket *b)
         b->tokens_milli += 1000;
 }
 
+void rpc_bucket_give_many(struct rpc_bucket *b, uint64_t count)
+{
+    uint64_t full = b->burst * 1000;
+
+    if (count > b->burst || b->tokens_milli + count * 1000 > full)
+        b->tokens_milli = full;
+    else
+        b->tokens_milli += count * 1000;
+}
+
 bool rpc_budget_set(struct rpc_budget *b, size_t *held, size_t now)
 {
     if (now > *held) {

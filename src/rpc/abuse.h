@@ -23,6 +23,7 @@ bool rpc_bucket_take(struct rpc_bucket *b, uint64_t now_ms) MUST_CHECK;
 
 /* A token back, never above the burst. */
 void rpc_bucket_give(struct rpc_bucket *b);
+void rpc_bucket_give_many(struct rpc_bucket *b, uint64_t count);
 
 /*
  * Bytes held for someone, within his own limit and those of all he belongs

@@ -6,6 +6,10 @@
 #include "rpc/conn_int.h"
 #include "rpc/timeout.h"
 
+/* Frames that do no work which a peer may send for what it was sent. */
+#define UPDATES_PER_FRAME 4
+#define BYTES_PER_UPDATE 32
+
 static struct rpc_call *call_of(struct rpc_conn *n, int32_t stream_id)
 {
     return nghttp2_session_get_stream_user_data(n->h2, stream_id);
@@ -105,8 +109,8 @@ static int on_send_data(nghttp2_session *h2, nghttp2_frame *f, const uint8_t *he
     if (!buf_append(n->out, slice_of(head, 9), &e) || !copy_queued(c, len, n->out))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     c->progress_ms = rpc_conn_now(n);
-    if (len >= 1024)
-        rpc_bucket_give(&n->idle_frames); /* it is answered with a WINDOW_UPDATE */
+    /* Each message in it may be answered with two WINDOW_UPDATEs, by a peer that takes them one by one. */
+    rpc_bucket_give_many(&n->idle_frames, UPDATES_PER_FRAME + len / BYTES_PER_UPDATE);
     if (c->blocked && c->queued < RPC_SEND_QUEUE_BYTES) {
         c->blocked = false;
         c->tell_writable = true;
