@@ -50,7 +50,8 @@ class Tools(EchoCase):
         self.assertEqual(body, b"".join(http2.grpc_message(b"\x0a\x02" + bytes([n, n + 1])) for n in range(3)))
 
     def test_curl_sees_the_error_of_an_unknown_method(self):
-        head, body = self.curl("/test.Echo/Nothing", http2.grpc_message(b""))
+        # Without a body: this curl calls it an error when the reply comes before its body is out.
+        head, body = self.curl("/test.Echo/Nothing")
         self.assertRegex(head, r"(?m)^grpc-status: 12\s*$")
         self.assertEqual(body, b"")
 

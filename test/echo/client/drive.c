@@ -435,30 +435,34 @@ static void print(struct run *r)
     json_decref(all);
 }
 
+static void run_done(struct run *r)
+{
+    uv_loop_close(&r->loop);
+    tls_client_free(r->tls);
+    rpc_md_done(&r->md);
+    buf_done(&r->request);
+    mem_free(r->took_ns);
+}
+
 int drive(const struct settings *set)
 {
-    struct run r = { .set = set, .md = RPC_MD_INIT, .request = BUF_INIT(0) };
+    CLEANUP(run_done) struct run r = { .set = set, .md = RPC_MD_INIT, .request = BUF_INIT(0) };
     struct err e = ERR_INIT;
 
     snprintf(r.method, sizeof(r.method), "%s%s", set->method[0] == '/' ? "" : "/test.Echo/", set->method);
     uv_loop_init(&r.loop);
     signal(SIGPIPE, SIG_IGN);
     r.took_ns = mem_new_array((size_t)set->repeat, sizeof(*r.took_ns), &e);
-    r.results = json_array();
     if (!r.took_ns || !make_md(&r, &e) || !make_request(&r, &e) || !open_client(&r, &e)) {
         fprintf(stderr, "rpc-echo-client: %s\n", err_text(&e));
         return 2;
     }
+    r.results = json_array();
     uv_timer_init(&r.loop, &r.pause);
     r.pause.data = &r;
     r.began_ns = now_ns();
     begin_calls(&r);
     uv_run(&r.loop, UV_RUN_DEFAULT);
-    uv_loop_close(&r.loop);
-    tls_client_free(r.tls);
     print(&r);
-    rpc_md_done(&r.md);
-    buf_done(&r.request);
-    mem_free(r.took_ns);
     return r.failed ? 1 : 0;
 }
