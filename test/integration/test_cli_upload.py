@@ -131,7 +131,7 @@ class Upload(pyagent.TestCase):
             self.assertEqual(cli.wait(60), 0)
         if not harness.SANITIZED:
             self.assertLess(peak[400 * MIB], 40 * 1024)
-            self.assertLess(peak[400 * MIB], peak[16 * MIB] + 4 * 1024)
+            self.assertLess(peak[400 * MIB], peak[16 * MIB] + 12 * 1024)  # a few chunks more are on their way
 
 
 class Discard(list):
