@@ -1,0 +1,359 @@
+"""What an agent refuses, with which code and words, and that nothing stays behind."""
+
+import os
+import threading
+
+import grpc
+
+import harness
+from agent_lab import ALGORITHM, CONSUMER, DATA, AgentTestCase, Key, base64_of, bound, plain, sha3
+
+UNKNOWN, DENIED, UNAUTHENTICATED = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.PERMISSION_DENIED,
+                                    grpc.StatusCode.UNAUTHENTICATED)
+NOT_NOW = "agent not expecting this operation in the current state"
+
+
+class Manifest(AgentTestCase):
+    def refused(self, request, *parts):
+        count = len(self.cvms.of_kind("run_res"))
+        self.cvms.run(request)
+        answer = self.cvms.next_of("run_res", count)
+        self.assertEqual(answer.computation_id, request.id)
+        for part in parts:
+            self.assertIn(part, answer.error)
+        self.assertEqual(self.cvms.state(), "ReceivingManifest")
+        self.assertEqual(self.cvms.events(), [])
+        self.assertFalse(os.path.exists(os.path.join(self.run_dir, "agent.addr")))
+
+    def test_PB_1_hash_of_wrong_length(self):
+        self.start_agent()
+        for length in (0, 31, 33, 64):
+            request = self.request()
+            request.datasets[1].hash = b"x" * length
+            self.refused(request, f"datasets[1].hash: {length} bytes, 32 are wanted")
+        self.order()
+
+    def test_PB_2_all_faults_at_once(self):
+        self.start_agent()
+        request = self.request()
+        request.ClearField("algorithm")
+        request.datasets[0].hash = b"short"
+        request.datasets[1].filename = "../up"
+        request.result_consumers[0].userKey = b"no key"
+        self.refused(request, "algorithm: missing", "datasets[0].hash: 5 bytes", "datasets[1].filename: ",
+                     "result_consumers[0].user_key: ")
+
+    def test_PB_2_ten_thousand_and_one_datasets(self):
+        self.start_agent()
+        request = self.request()
+        for i in range(10001 - len(request.datasets)):
+            request.datasets.add(hash=sha3(b"%d" % i), userKey=self.data_key.der, filename=f"{i}")
+        self.refused(request, "datasets: 10001 of them, at most 10000 are accepted")
+
+    def test_AG_7_reserved_filenames(self):
+        self.start_agent()
+        for name in ("a/b", "..", ".", ".cocos-staged.x", "a\nb"):
+            request = self.request()
+            request.datasets[0].filename = name
+            self.refused(request, "datasets[0].filename: ")
+
+    def test_what_is_not_built_yet_is_named(self):
+        self.start_agent()
+        request = self.request()
+        request.agent_config.attested_tls = True
+        self.refused(request, "attested TLS is not built into this agent yet")
+        request = self.request()
+        request.datasets[1].source.url = "s3://bucket/key"
+        self.refused(request, "datasets[1].source.url 's3://bucket/key': remote resources are not supported yet")
+        request = self.request()
+        request.algorithm.source.url = "docker://reg/x"
+        self.refused(request, "algorithm.source.url 'docker://reg/x'")
+
+    def test_unreadable_certificate_is_told(self):
+        self.start_agent()
+        request = self.request()
+        request.agent_config.cert_file = "/nonexistent/cert.pem"
+        request.agent_config.key_file = "/nonexistent/key.pem"
+        self.refused(request, "agent_config", "/nonexistent/")
+        self.order()
+
+    def test_port_in_use_is_told(self):
+        import socket
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            s.listen()
+            self.start_agent(AGENT_GRPC_PORT=None)
+            request = self.request()
+            request.agent_config.port = str(s.getsockname()[1])
+            self.refused(request, str(s.getsockname()[1]))
+
+    def test_D_8_garbage_request_is_answered_and_the_stream_stays(self):
+        self.start_agent()
+        self.cvms.send(runReqChunks={"data": b"\x0a\x011\x0b", "id": "1", "is_last": True})
+        self.assertIn("cvms.ComputationRunReq", self.cvms.next_of("run_res").error)
+        self.order()
+        self.assertEqual(len(self.cvms.streams), 1)
+
+    def test_chunks_above_64_mib_are_refused_once(self):
+        self.start_agent()
+        for _ in range(70):
+            self.cvms.send(runReqChunks={"data": b"x" * 1024 * 1024, "id": "big"})
+        self.cvms.send(runReqChunks={"id": "big", "is_last": True})
+        answer = self.cvms.next_of("run_res", 0, 30)
+        self.assertEqual(answer.computation_id, "big")
+        self.assertIn("more than 67108864 bytes", answer.error)
+        self.order()
+        self.assertEqual(len(self.cvms.of_kind("run_res")), 2)
+
+
+class Users(AgentTestCase):
+    def setUp(self):
+        super().setUp()
+        self.start_agent()
+        self.order()
+        self.caller = self.users()
+
+    def algo(self, md=None, content=None):
+        return self.caller.algo(self.algorithm if content is None else content, md or plain(self.algo_key, ALGORITHM))
+
+    def data(self, content, name, key=None, md=None):
+        return self.caller.data(content, md or plain(key or self.data_key, DATA), name)
+
+    def staged(self):
+        return [f for f in self.files() if ".cocos-staged" in f]
+
+    def test_AG_1_state_is_checked_before_anything_is_received(self):
+        self.assert_status(UNKNOWN, NOT_NOW, self.data, *reversed(self.datasets[0]))
+        self.assert_status(UNKNOWN, "computation results are not yet ready", self.caller.result,
+                           plain(self.consumer_key, CONSUMER))
+        self.algo()
+        self.assert_status(UNKNOWN, NOT_NOW, self.algo)
+        # A gigabyte that nobody wants: the answer does not wait for it.
+        pieces = iter(lambda: self.caller.pb.AlgoRequest(algorithm=b"x" * 1024 * 1024), None)
+        taken = []
+        def some():
+            for _ in range(1024):
+                taken.append(1)
+                yield next(pieces)
+        self.assert_status(UNKNOWN, NOT_NOW, self.caller.stub.Algo, some(),
+                           metadata=plain(self.algo_key, ALGORITHM), timeout=harness.deadline(30))
+        self.assertLess(len(taken), 1024)
+
+    def test_missing_double_and_broken_signatures(self):
+        invalid = "rpc error: code = Unauthenticated desc = invalid metadata : invalid metadata"
+        self.assert_status(UNAUTHENTICATED, invalid, self.algo, [("user-id", ALGORITHM)])
+        twice = plain(self.algo_key, ALGORITHM) + [("signature", "x")]
+        self.assert_status(UNAUTHENTICATED, invalid, self.algo, twice)
+        self.assert_status(UNAUTHENTICATED, "signature verification failed", self.algo, [("signature", "!")])
+        self.assert_status(UNAUTHENTICATED, "signature verification failed", self.algo,
+                           [("signature", base64_of(b"x" * 64))])
+
+    def test_AG_3_signature_of_another_role_or_key(self):
+        for md in (plain(self.algo_key, DATA), plain(self.data_key, ALGORITHM), plain(Key(), ALGORITHM)):
+            self.assert_status(UNAUTHENTICATED, "signature verification failed", self.algo, md)
+
+    def test_AG_3_bound_signature_used_for_something_else(self):
+        good = dict(content=self.algorithm)
+        for md in (bound(self.algo_key, ALGORITHM, computation="2", **good),
+                   bound(self.algo_key, DATA, **good),
+                   bound(self.algo_key, ALGORITHM, content=b"other"),
+                   bound(self.algo_key, ALGORITHM, expiry=1, **good),
+                   bound(self.algo_key, ALGORITHM, expiry=99999999999, **good),
+                   bound(self.algo_key, ALGORITHM, said={"expiry": "99"}, **good)):
+            self.assert_status(UNAUTHENTICATED, "signature verification failed: ", self.algo, md)
+        md = bound(self.algo_key, ALGORITHM, **good)
+        self.assert_status(UNKNOWN, "malformed data, hash does not match manifest", self.algo, md, b"other")
+        self.algo(md)
+        (a, a_bytes), (b, b_bytes) = self.datasets
+        md = bound(self.data_key, DATA, content=a_bytes, filename=a)
+        self.assert_status(UNAUTHENTICATED, "signature verification failed: ", self.data, a_bytes, b, md=md)
+        self.assert_status(UNKNOWN, "malformed data, hash does not match manifest", self.data, b_bytes, a, md=md)
+        self.data(a_bytes, a, md=md)
+        self.assert_status(UNKNOWN, "dataset not declared in computation manifest", self.data, a_bytes, a, md=md)
+        self.assertEqual(self.staged(), [])
+
+    def test_AG_4_provider_of_another_dataset(self):
+        self.cvms.stop_computation()
+        other = Key()
+        request = self.request("2")
+        request.datasets[1].userKey = other.der
+        self.order(request)
+        self.caller = self.users()
+        self.algo()
+        (a, a_bytes), (b, b_bytes) = self.datasets
+        for content, name in ((b_bytes, b), (b_bytes, a), (b"x", b)):
+            with self.subTest(name=name):
+                code = UNKNOWN if (content, name) == (b_bytes, a) else DENIED
+                self.assert_status(code, "", self.data, content, name)
+        self.assert_status(DENIED, "this dataset belongs to another data provider", self.data, a_bytes, a, other)
+        self.data(b_bytes, b, other)
+        self.data(a_bytes, a)
+        self.cvms.wait_event("ConsumingResults", "Ready")
+
+    def test_AG_5_result_reasons(self):
+        undeclared = plain(Key(), CONSUMER)
+        self.assert_status(UNAUTHENTICATED, "signature verification failed", self.caller.result, undeclared)
+        self.assert_status(UNKNOWN, "computation results are not yet ready", self.caller.result,
+                           plain(self.consumer_key, CONSUMER))
+        self.upload_all(self.caller)
+        self.cvms.wait_event("ConsumingResults", "Ready")
+        self.assert_status(UNAUTHENTICATED, "signature verification failed", self.caller.result, undeclared)
+        self.assertEqual(self.cvms.state(), "ConsumingResults")
+        self.caller.result(plain(self.consumer_key, CONSUMER))
+        self.cvms.wait_event("Complete", "Completed")
+
+    def test_AG_6_wrong_hash_leaves_nothing_and_says_both(self):
+        wrong = self.algorithm + b"!"
+        self.assert_status(UNKNOWN, "malformed data, hash does not match manifest: SHA3-256 of the algorithm: "
+                           f"expected {sha3(self.algorithm).hex()}, got {sha3(wrong).hex()}", self.algo, None, wrong)
+        self.assertEqual(self.files(), [])
+        self.algo()
+        name, content = self.datasets[0]
+        self.assert_status(UNKNOWN, "malformed data, hash does not match manifest: SHA3-256 of dataset 'a.csv'",
+                           self.data, content[:-1], name)
+        self.assertEqual([f for f in self.files() if f not in ("algo", "datasets")], [])
+        self.upload_rest()
+
+    def upload_rest(self):
+        for name, content in self.datasets:
+            self.data(content, name)
+        self.cvms.wait_event("ConsumingResults", "Ready")
+
+    def test_undeclared_and_misnamed_datasets(self):
+        self.algo()
+        self.assert_status(UNKNOWN, "dataset not declared in computation manifest", self.data, b"x", "x.csv")
+        self.assert_status(UNKNOWN, "malformed data, filename does not match manifest", self.data,
+                           self.datasets[0][1], "x.csv")
+        self.assert_status(UNKNOWN, "dataset is required", self.data, b"", "a.csv")
+        self.assertEqual(self.cvms.state(), "ReceivingData")
+        self.upload_rest()
+
+    def test_empty_algorithm(self):
+        self.assert_status(UNKNOWN, "algorithm binary is required", self.algo, None, b"")
+        self.assertEqual(self.cvms.state(), "ReceivingAlgorithm")
+
+    def test_message_above_4_mib(self):
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.caller.algo(b"x" * 5 * 1024 * 1024, plain(self.algo_key, ALGORITHM), chunk=5 * 1024 * 1024)
+        self.assertIn(caught.exception.code(), (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL))
+        self.assertEqual(self.files(), [])
+        self.algo()
+
+    def test_caller_who_gives_up_leaves_nothing(self):
+        go_on, began = threading.Event(), threading.Event()
+        def half():
+            yield self.caller.pb.AlgoRequest(algorithm=self.algorithm[:3])
+            began.set()
+            go_on.wait(harness.deadline(20))
+        call = self.caller.stub.Algo.future(half(), metadata=plain(self.algo_key, ALGORITHM))
+        began.wait(harness.deadline(20))
+        harness.wait_until(lambda: len(self.staged()) == 2, what="staged files")
+        call.cancel()
+        go_on.set()
+        harness.wait_until(lambda: self.files() == [], what="an empty working directory")
+        self.algo()
+
+    def test_two_at_once_only_one_algorithm_counts(self):
+        go_on, results = threading.Event(), []
+        def slow():
+            yield self.caller.pb.AlgoRequest(algorithm=self.algorithm)
+            go_on.wait(harness.deadline(20))
+        call = self.caller.stub.Algo.future(slow(), metadata=plain(self.algo_key, ALGORITHM))
+        harness.wait_until(lambda: len(self.staged()) == 2, what="staged files")
+        self.algo()
+        go_on.set()
+        self.assertEqual(call.code(), UNKNOWN)
+        self.assertTrue(call.details() == NOT_NOW or call.details().startswith("all expected"), call.details())
+        del results
+
+    def test_attestation_arguments_and_missing_service(self):
+        pb, stub = self.caller.pb, self.caller.stub
+        def ask(**members):
+            return list(stub.Attestation(pb.AttestationRequest(**members), timeout=harness.deadline(15)))
+        self.assert_status(UNKNOWN, "malformed report data, expect less or equal to 64 bytes", ask, teeNonce=b"x" * 65)
+        self.assert_status(UNKNOWN, "malformed vTPM nonce, expect less or equal to 32 bytes", ask, vtpmNonce=b"x" * 33)
+        for kind in (-1, 5, 6):
+            self.assert_status(UNKNOWN, "invalid attestation type", ask, type=kind)
+        self.assert_status(UNKNOWN, "failed to get raw quote : rpc error: code = Unavailable desc = attestation "
+                           f"service at {self.run_dir}/attestation.sock", ask, type=0)
+        self.assert_status(UNKNOWN, "malformed vTPM nonce, expect less or equal to 32 bytes",
+                           stub.AzureAttestationToken, pb.AttestationTokenRequest(tokenNonce=b"x" * 33))
+        self.assert_status(grpc.StatusCode.UNAVAILABLE, "attestation service at ", stub.AzureAttestationToken,
+                           pb.AttestationTokenRequest(tokenNonce=b"x"), timeout=harness.deadline(15))
+
+
+class Attested(AgentTestCase):
+    class Service:
+        def __init__(self):
+            self.asked = None
+
+        def FetchAttestation(self, request, context):
+            self.asked = request
+            return harness.proto("attestation").AttestationResponse(eat_token=b"t" * (1024 * 1024 + 5))
+
+        def FetchAzureToken(self, request, context):
+            return harness.proto("attestation").AzureTokenResponse(token=b"jwt for " + request.nonce[:1])
+
+    def test_attestation_comes_from_the_service(self):
+        service = self.Service()
+        server, _ = harness.grpc_server([harness.handler(harness.proto("attestation"), "AttestationService", service)],
+                                        f"unix:{self.run_dir}/attestation.sock")
+        self.addCleanup(lambda: server.stop(0).wait())
+        self.start_agent()
+        self.order()
+        users = self.users()
+        call = users.stub.Attestation(users.pb.AttestationRequest(teeNonce=b"n", vtpmNonce=b"v", type=2), timeout=10)
+        pieces = [m.file for m in call]
+        self.assertEqual([len(p) for p in pieces], [1024 * 1024, 5])
+        self.assertEqual(dict(call.initial_metadata())["file-size"], str(1024 * 1024 + 5))
+        self.assertEqual(service.asked.report_data, b"n" + bytes(63))
+        self.assertEqual(service.asked.nonce, b"v" + bytes(31))
+        self.assertEqual(service.asked.platform_type, 4)
+        answer = users.stub.AzureAttestationToken(users.pb.AttestationTokenRequest(tokenNonce=b"q"), timeout=10)
+        self.assertEqual(answer.file, b"jwt for q")
+
+    def test_ima_measurements_and_register_10(self):
+        log = self.make_file("ima", "10 " + "ab" * 20 + " ima-ng sha256:00 boot_aggregate\n")
+        pcr = self.make_file("pcr10", "0123456789ABCDEF0123456789ABCDEF01234567\n")
+        self.start_agent(AGENT_IMA_FILE=log, AGENT_PCR10_FILE=pcr)
+        self.order()
+        users = self.users()
+        call = users.stub.IMAMeasurements(users.pb.IMAMeasurementsRequest(), timeout=10)
+        pieces = list(call)
+        with open(log, "rb") as f:
+            self.assertEqual(b"".join(p.file for p in pieces), f.read())
+        self.assertEqual(pieces[0].pcr10.hex(), "0123456789abcdef0123456789abcdef01234567")
+        os.unlink(pcr)
+        def ask():
+            return list(users.stub.IMAMeasurements(users.pb.IMAMeasurementsRequest(), timeout=10))
+        self.assert_status(UNKNOWN, "error reading TPM PCR #10: ", ask)
+        os.unlink(log)
+        self.assert_status(UNKNOWN, "error reading Linux IMA measurements file: ", ask)
+
+
+class Settings(harness.TestCase):
+    def test_all_faults_of_the_environment_at_once(self):
+        done = self.run_program("cocos-agent", env={
+            "AGENT_LOG_LEVEL": "loud", "AGENT_VMPL": "4", "AGENT_GRPC_PORT": "70000", "AGENT_GRPC_REFLECTION": "maybe",
+            "AGENT_CVM_RECONNECT_DELAY": "soon"}, expect=2)
+        for name in ("AGENT_LOG_LEVEL", "AGENT_VMPL", "AGENT_GRPC_PORT", "AGENT_GRPC_REFLECTION",
+                     "AGENT_CVM_RECONNECT_DELAY"):
+            self.assertIn(name, done.stdout)
+
+    def test_certificate_without_key(self):
+        done = self.run_program("cocos-agent", env={"AGENT_CVM_GRPC_CLIENT_CERT": "/x"}, expect=2)
+        self.assertIn("AGENT_CVM_GRPC_CLIENT_KEY: missing", done.stdout)
+
+    def test_unknown_flag(self):
+        self.run_program("cocos-agent", "--frobnicate", expect=2)
+
+    def test_flag_of_upstreams_unit_file_is_accepted(self):
+        self.run_program("cocos-agent", "--config-file=/x", "--help", expect=0)
+
+    def test_unusable_state_directory_ends_it(self):
+        done = self.run_program("cocos-agent", env={"COCOS_STATE_DIR": "/proc/nowhere"}, expect=1)
+        self.assertIn("state directory", done.stdout)
+
+
+if __name__ == "__main__":
+    harness.main()
