@@ -1,0 +1,195 @@
+# test-deadline: 400
+"""kill -9 of the agent at each step (AG-17): what is reported, what is left, and that the next computation works."""
+
+import os
+import signal
+import threading
+
+import grpc
+
+import harness
+from agent_lab import ALGORITHM, CONSUMER, DATA, AgentTestCase, plain
+
+FAILED = ("Failed", "Failed")
+
+
+class Crash(AgentTestCase):
+    def crash(self):
+        self.agent.kill()
+
+    def back(self):
+        """A new process; by the time it is connected everything of the old one is gone."""
+        self.start_agent()
+        self.assertEqual(self.cvms.state(), "ReceivingManifest")
+        self.assertEqual(self.files(), [])
+
+    def assert_reported(self, before):
+        self.cvms.wait(lambda c: FAILED in c.events("1"), what="the report")
+        events = self.cvms.events("1")
+        self.assertEqual(events, before + [FAILED])
+        self.cvms.wait(lambda c: "computation 1 was interrupted: the agent was restarted" in c.logs(), what="the log")
+
+    def assert_next_works(self):
+        self.runner.algorithm, self.runner.error = self.runner.sum_up, ""
+        self.order(self.request("next"))
+        users = self.users()
+        self.upload_all(users)
+        self.cvms.wait(lambda c: ("ConsumingResults", "Ready") in c.events("next"), what="results")
+        self.assertIn(b"a.csv 4000", users.result(plain(self.consumer_key, CONSUMER))[0])
+        self.cvms.wait(lambda c: ("Complete", "Completed") in c.events("next"), what="the end")
+
+    def test_AG_17_before_a_manifest(self):
+        self.start_agent()
+        self.crash()
+        self.back()
+        self.assertEqual(self.cvms.events(), [])
+        self.assert_next_works()
+
+    def test_AG_17_receiving_algorithm(self):
+        self.start_agent()
+        self.order()
+        self.crash()
+        self.back()
+        self.assert_reported([("ReceivingAlgorithm", "InProgress")])
+        self.assert_next_works()
+
+    def test_AG_17_during_an_upload(self):
+        self.start_agent()
+        self.order()
+        users = self.users()
+        go_on = threading.Event()
+        def slow():
+            yield users.pb.AlgoRequest(algorithm=b"x" * 100000)
+            go_on.wait(harness.deadline(20))
+        call = users.stub.Algo.future(slow(), metadata=plain(self.algo_key, ALGORITHM))
+        harness.wait_until(lambda: self.files(), what="staged files")
+        self.crash()
+        go_on.set()
+        self.assertEqual(call.code(), grpc.StatusCode.UNAVAILABLE)
+        self.assertNotIn("algo", self.files())
+        self.back()
+        self.assert_reported([("ReceivingAlgorithm", "InProgress")])
+        self.assert_next_works()
+
+    def test_AG_17_receiving_data(self):
+        self.start_agent()
+        self.order()
+        users = self.users()
+        self.upload_all(users, self.datasets[:1])
+        self.crash()
+        self.assertIn("datasets/a.csv", self.files())
+        self.back()
+        self.assert_reported([("ReceivingAlgorithm", "InProgress"), ("ReceivingData", "InProgress")])
+        self.assert_next_works()
+
+    def test_AG_17_running(self):
+        self.runner.algorithm = self.runner.until_stopped
+        self.start_agent()
+        self.order()
+        self.upload_all(self.users())
+        self.assertTrue(self.runner.entered.wait(harness.deadline(10)))
+        self.cvms.wait_event("Running", "InProgress")
+        self.crash()
+        self.back()
+        self.assertIn("1", self.runner.stops)  # nothing goes on in the files of the next one
+        self.assert_reported([("ReceivingAlgorithm", "InProgress"), ("ReceivingData", "InProgress"),
+                              ("Running", "Starting"), ("Running", "InProgress")])
+        self.assert_next_works()
+
+    def test_AG_17_consuming_results(self):
+        self.start_agent()
+        self.order()
+        self.upload_all(self.users())
+        self.cvms.wait_event("ConsumingResults", "Ready")
+        self.crash()
+        self.assertEqual(self.files(), [])  # the result has no name
+        self.back()
+        self.assert_reported([("ReceivingAlgorithm", "InProgress"), ("ReceivingData", "InProgress"),
+                              ("Running", "Starting"), ("Running", "InProgress"), ("Running", "Completed"),
+                              ("ConsumingResults", "Ready")])
+        self.assert_next_works()
+
+    def test_AG_17_complete_is_not_reported_as_failed(self):
+        self.start_agent()
+        self.order()
+        users = self.users()
+        self.upload_all(users)
+        self.cvms.wait_event("ConsumingResults", "Ready")
+        users.result(plain(self.consumer_key, CONSUMER))
+        self.cvms.wait_event("Complete", "Completed")
+        harness.wait_until(lambda: not os.path.exists(os.path.join(self.state_dir, "agent", "running")),
+                           what="the note to go")
+        self.crash()
+        self.back()
+        self.assert_next_works()
+        self.assertNotIn(FAILED, self.cvms.events())
+
+    def test_AG_17_failed_is_reported_once(self):
+        self.runner.error = "algorithm execution error: exit status 1"
+        self.start_agent()
+        self.order()
+        self.upload_all(self.users())
+        self.cvms.wait_event(*FAILED)
+        self.crash()
+        self.back()
+        self.assert_next_works()
+        self.assertEqual(self.cvms.events("1").count(FAILED), 1)
+
+    def test_AG_17_events_while_the_cvms_is_away_survive(self):
+        release = threading.Event()
+        def run(request):
+            release.wait(harness.deadline(30))
+            self.runner.sum_up(request)
+        self.runner.algorithm = run
+        self.start_agent()
+        self.order()
+        self.upload_all(self.users())
+        self.cvms.wait_event("Running", "InProgress")
+        self.cvms.stop()
+        release.set()
+        self.agent.wait_log(contains="stream to the CVMS")
+        harness.wait_until(lambda: not self.files(), what="the inputs to go")
+        self.crash()
+        self.cvms.start()
+        self.back()
+        self.cvms.wait(lambda c: FAILED in c.events("1"), what="the report")
+        events = self.cvms.events("1")
+        whole = [("ReceivingAlgorithm", "InProgress"), ("ReceivingData", "InProgress"), ("Running", "Starting"),
+                 ("Running", "InProgress"), ("Running", "Completed"), ("ConsumingResults", "Ready")]
+        self.assertEqual(events[:4], whole[:4])
+        self.assertEqual(events[-1], FAILED)
+        self.assertEqual(events[4:-1], whole[4:len(events) - 1])
+        self.assert_next_works()
+
+    def test_sigterm_leaves_nothing_and_is_reported_by_the_next(self):
+        self.runner.algorithm = self.runner.until_stopped
+        self.start_agent()
+        self.order()
+        self.upload_all(self.users())
+        self.assertTrue(self.runner.entered.wait(harness.deadline(10)))
+        self.assertEqual(self.agent.stop(), 0)
+        self.assertEqual(self.runner.stops, ["1"])
+        self.assertEqual(self.files(), [])
+        self.back()
+        self.cvms.wait(lambda c: FAILED in c.events("1"), what="the report")
+
+    def test_second_signal_ends_at_once(self):
+        self.runner.algorithm = self.runner.until_stopped
+        self.start_agent()
+        self.order()
+        self.upload_all(self.users())
+        self.assertTrue(self.runner.entered.wait(harness.deadline(10)))
+        self.runner.Stop = lambda request, context: self.runner.stopped.wait(harness.deadline(30)) and None
+        self.agent.send(signal.SIGTERM)
+        self.agent.wait_log(contains="ending on SIGTERM")
+        self.agent.send(signal.SIGTERM)
+        self.assertEqual(self.agent.wait(5), 1)
+
+    def test_two_agents_on_one_state_directory(self):
+        self.start_agent()
+        done = self.run_program("cocos-agent", env=self.agent_env(), expect=1)
+        self.assertIn("state directory", done.stdout)
+
+
+if __name__ == "__main__":
+    harness.main()
