@@ -152,7 +152,7 @@ class Orders(InState):
         self.cvms.send_raw(b"")                       # no member
         self.cvms.send_raw(b"\x7a\x02\x08\x01")       # a member of tomorrow, field 15
         self.cvms.send_raw(b"\x0a\x7f")               # cut off
-        self.assertEqual(self.cvms.state("q"), "ReceivingManifest")
+        self.assertEqual(self.cvms.state(), "ReceivingManifest")
         self.assertEqual(len(self.cvms.streams), 1)
         self.cvms.wait(lambda c: c.logs().count("passed over") == 3, what="three reasons")
 
@@ -243,7 +243,6 @@ class ComesAndGoes(InState):
         self.cvms.start()
         self.assertEqual(self.cvms.next_of("stopComputationRes", 0, 20).message, "")
         self.assertEqual(self.cvms.state(), "ReceivingManifest")
-        self.assertEqual(len(self.cvms.of_kind("stopComputationRes")), 1)
 
     def test_cvms_that_comes_late(self):
         address = self.cvms.address

@@ -20,7 +20,7 @@ class Flow(AgentTestCase):
         self.assertEqual(self.cvms.next_of("vTPMattestationReport").file, b"")
         self.order()
         users = self.users()
-        self.assertEqual(self.cvms.state("q"), "ReceivingAlgorithm")
+        self.assertEqual(self.cvms.state(), "ReceivingAlgorithm")
         users.algo(self.algorithm, plain(self.algo_key, ALGORITHM) +
                    [("algo_type", "bin"), ("algo_args", "one"), ("algo_args", "two 2")], b"numpy\n")
         self.assertEqual(self.cvms.state(), "ReceivingData")

@@ -76,6 +76,7 @@ class Cvms:
         self.messages = []  # (name of the member, the message in it)
         self.streams = []   # metadata of each stream, as it came
         self.outgoing = None
+        self.asked = 0
         self.address = address
         self.credentials = credentials
         self.server = None
@@ -151,20 +152,26 @@ class Cvms:
         with self.changed:
             return [m for k, m in self.messages if k == kind]
 
-    def next_of(self, kind, after=0, seconds=10):
-        """The message of that kind behind the first `after` of them."""
-        self.wait(lambda c: sum(1 for k, _ in c.messages if k == kind) > after, seconds, kind)
-        return self.of_kind(kind)[after]
+    def next_of(self, kind, after=0, seconds=10, **fields):
+        """
+        The first message of that kind and with these fields behind the first
+        `after` of the kind. What was not yet acknowledged when a stream broke
+        comes a second time on the next one: hence the fields.
+        """
+        def find(c):
+            found = [m for k, m in c.messages if k == kind][after:]
+            return next((m for m in found if all(getattr(m, n) == v for n, v in fields.items())), None)
+        return self.wait(find, seconds, kind)
 
     def stop_computation(self, computation="1", seconds=20):
         count = len(self.of_kind("stopComputationRes"))
         self.send(stopComputation={"computation_id": computation})
-        return self.next_of("stopComputationRes", count, seconds)
+        return self.next_of("stopComputationRes", count, seconds, computation_id=computation)
 
-    def state(self, name="s"):
-        count = len(self.of_kind("agentStateRes"))
-        self.send(agentStateReq={"id": name})
-        return self.next_of("agentStateRes", count).state
+    def state(self):
+        self.asked += 1
+        self.send(agentStateReq={"id": f"s{self.asked}"})
+        return self.next_of("agentStateRes", id=f"s{self.asked}").state
 
     def events(self, computation=None):
         """(type, status) of all events, each once: a second delivery has the same time stamp."""
@@ -299,8 +306,9 @@ class AgentTestCase(harness.TestCase):
     def order(self, request=None, error=""):
         """Sends the request and checks what is answered; the address users call when it was accepted."""
         count = len(self.cvms.of_kind("run_res"))
-        self.cvms.run(request or self.request())
-        answer = self.cvms.next_of("run_res", count)
+        request = request or self.request()
+        self.cvms.run(request)
+        answer = self.cvms.next_of("run_res", count, computation_id=request.id)
         if error is not None:
             self.assertEqual(answer.error, error)
         return self.address() if not answer.error else None
