@@ -41,12 +41,13 @@ LIBS := $(PKG_LIBS) -lpthread
 
 # Rooms go into one archive; each program is its own folder plus that archive.
 ROOMS := base proto tls rpc journal manifest runner
-PROGRAMS := cocos-agent cocos-runner cocos-log-forwarder cocos-cli cvms-test
+PROGRAMS := cocos-agent cocos-runner cocos-log-forwarder cocos-cli cvms-test cocos-init
 dir_cocos-agent := src/agent
 dir_cocos-runner := src/runner-service
 dir_cocos-log-forwarder := src/log-forwarder
 dir_cocos-cli := src/cli
 dir_cvms-test := test/cvms
+dir_cocos-init := src/hal
 
 BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(dir_$(p))/main.c),$(O)/$(p)))
 
