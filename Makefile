@@ -41,13 +41,14 @@ LIBS := $(PKG_LIBS) -lpthread
 
 # Rooms go into one archive; each program is its own folder plus that archive.
 ROOMS := base proto tls rpc journal manifest runner
-PROGRAMS := cocos-agent cocos-runner cocos-log-forwarder cocos-cli cvms-test cocos-init
+PROGRAMS := cocos-agent cocos-runner cocos-log-forwarder cocos-cli cvms-test cocos-manager cocos-init
 dir_cocos-agent := src/agent
 dir_cocos-runner := src/runner-service
 dir_cocos-log-forwarder := src/log-forwarder
 dir_cocos-cli := src/cli
 dir_cvms-test := test/cvms
 dir_cocos-init := src/hal
+dir_cocos-manager := src/manager
 
 BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(dir_$(p))/main.c),$(O)/$(p)))
 

@@ -13,6 +13,7 @@ prog_of_log-forwarder := cocos-log-forwarder
 prog_of_cli := cocos-cli
 prog_of_cvms := cvms-test
 prog_of_hal := cocos-init
+prog_of_manager := cocos-manager
 
 unit_lib = $(if $(prog_of_$(1)),$(O)/obj/lib$(prog_of_$(1)).a)
 

@@ -1,0 +1,243 @@
+#include "manager/settings.h"
+
+#include "base/buf.h"
+#include "base/text.h"
+
+#define AT(field) offsetof(struct mgr_settings, field)
+#define QAT(field) (offsetof(struct mgr_settings, qemu) + offsetof(struct mgr_qemu_settings, field))
+
+#define STR(name, def, help, at)                                                 \
+    {                                                                            \
+        NULL, 0, "MANAGER_" name, CONFIG_STR, def, 0, 0, false, "text", help, at \
+    }
+#define NUM(name, def, lo, hi, help, at)                                             \
+    {                                                                                \
+        NULL, 0, "MANAGER_" name, CONFIG_U64, def, lo, hi, false, "number", help, at \
+    }
+#define YES(name, def, help, at)                                                  \
+    {                                                                             \
+        NULL, 0, "MANAGER_" name, CONFIG_BOOL, def, 0, 0, false, "bool", help, at \
+    }
+
+static const struct config_opt opts[] = {
+    { "log-level", 0, "MANAGER_LOG_LEVEL", CONFIG_LEVEL, "info", 0, 0, false, "level", "what to log",
+      AT(log_level) },
+    STR("INSTANCE_ID", "", "name of this manager in /health; made up when empty", AT(instance_id)),
+    STR("ATTESTATION_POLICY_BINARY_PATH", "../../build", "directory of igvmmeasure", AT(policy_binary_path)),
+    STR("PCR_VALUES", "", "kept for compatibility; not used", AT(pcr_values)),
+    STR("EOS_VERSION", "", "what CVMInfo says of the guest's system", AT(eos_version)),
+    STR("CORIM_SIGNING_KEY", "", "PEM file of the key that signs policies", AT(corim_signing_key)),
+    NUM("MAX_VMS", "10", 0, 100000, "VMs at once, 0 for no limit", AT(max_vms)),
+    STR("GRPC_HOST", "localhost", "where gRPC listens", AT(grpc_host)),
+    NUM("GRPC_PORT", "7001", 0, 65535, "its port, 0 for a free one", AT(grpc_port)),
+    STR("GRPC_SERVER_CERT", "", "certificate, PEM or path", AT(grpc_cert)),
+    STR("GRPC_SERVER_KEY", "", "its key, PEM or path", AT(grpc_key)),
+    STR("GRPC_SERVER_CA_CERTS", "", "set: clients must show a certificate", AT(grpc_server_ca)),
+    STR("GRPC_CLIENT_CA_CERTS", "", "who signs the clients' certificates", AT(grpc_client_ca)),
+    STR("HTTP_HOST", "localhost", "where health and metrics listen", AT(http_host)),
+    NUM("HTTP_PORT", "7003", 0, 65535, "their port, 0 for a free one", AT(http_port)),
+    STR("HTTP_SERVER_CERT", "", "certificate, PEM or path", AT(http_cert)),
+    STR("HTTP_SERVER_KEY", "", "its key, PEM or path", AT(http_key)),
+    STR("SWTPM", "auto", "software TPM for VMs: auto, true, false or the program's path", AT(swtpm)),
+    { NULL, 0, "COCOS_RUN_DIR", CONFIG_STR, "/run/cocos", 0, 0, true, "dir", "sockets and VM directories",
+      AT(run_dir) },
+    { NULL, 0, "COCOS_STATE_DIR", CONFIG_STR, "/var/lib/cocos", 0, 0, true, "dir", "records of running VMs",
+      AT(state_dir) },
+    { NULL, 0, "COCOS_JAEGER_URL", CONFIG_STR, "http://localhost:4318", 0, 0, false, "url",
+      "accepted for compatibility; traces are not sent", AT(jaeger_url) },
+    { NULL, 0, "COCOS_JAEGER_TRACE_RATIO", CONFIG_STR, "1.0", 0, 0, false, "number",
+      "accepted for compatibility", AT(jaeger_ratio) },
+    STR("QEMU_BIN_PATH", "qemu-system-x86_64", "QEMU", QAT(bin_path)),
+    YES("QEMU_USE_SUDO", "false", "start QEMU with sudo", QAT(use_sudo)),
+    YES("QEMU_ENABLE_KVM", "true", "use KVM where a probe guest runs well under it", QAT(enable_kvm)),
+    STR("QEMU_ENABLE_SEV_SNP", "", "true or false; empty: ask the host", QAT(enable_snp)),
+    STR("QEMU_ENABLE_TDX", "", "true or false; empty: ask the host", QAT(enable_tdx)),
+    STR("QEMU_BOOT", "measured", "measured (OVMF) or fast (qboot and an ELF kernel)", QAT(boot)),
+    STR("QEMU_MACHINE", "q35", "machine type", QAT(machine)),
+    STR("QEMU_CPU", "EPYC", "CPU model", QAT(cpu)),
+    NUM("QEMU_SMP_COUNT", "4", 1, 4096, "CPUs", QAT(smp_count)),
+    NUM("QEMU_SMP_MAXCPUS", "64", 1, 4096, "most CPUs", QAT(smp_maxcpus)),
+    STR("QEMU_MEM_ID", "ram1", "id of the memory backend", QAT(mem_id)),
+    STR("QEMU_MEMORY_SIZE", "2048M", "memory of a VM", QAT(memory_size)),
+    NUM("QEMU_MEMORY_SLOTS", "5", 0, 256, "memory slots", QAT(memory_slots)),
+    STR("QEMU_MAX_MEMORY", "30G", "most memory of a VM", QAT(max_memory)),
+    STR("QEMU_OVMF_CODE_IF", "pflash", "interface of the firmware", QAT(ovmf_code_if)),
+    STR("QEMU_OVMF_CODE_FORMAT", "raw", "its format", QAT(ovmf_code_format)),
+    NUM("QEMU_OVMF_CODE_UNIT", "0", 0, 15, "its unit", QAT(ovmf_code_unit)),
+    STR("QEMU_OVMF_CODE_FILE", "/usr/share/OVMF/OVMF_CODE.fd", "the firmware", QAT(ovmf_code_file)),
+    STR("QEMU_OVMF_CODE_READONLY", "on", "on or off", QAT(ovmf_code_readonly)),
+    STR("QEMU_OVMF_VERSION", "", "what CVMInfo says of the firmware", QAT(ovmf_version)),
+    STR("QEMU_OVMF_VARS_IF", "pflash", "interface of its variables", QAT(ovmf_vars_if)),
+    STR("QEMU_OVMF_VARS_FORMAT", "raw", "their format", QAT(ovmf_vars_format)),
+    NUM("QEMU_OVMF_VARS_UNIT", "1", 0, 15, "their unit", QAT(ovmf_vars_unit)),
+    STR("QEMU_OVMF_VARS_FILE", "/usr/share/OVMF/OVMF_VARS.fd", "copied for each VM", QAT(ovmf_vars_file)),
+    STR("QEMU_NETDEV_ID", "vmnic", "id of the network", QAT(netdev_id)),
+    NUM("QEMU_HOST_FWD_AGENT", "7020", 0, 65535, "kept for compatibility; the range decides",
+        QAT(host_fwd_agent)),
+    NUM("QEMU_GUEST_FWD_AGENT", "7002", 1, 65535, "the agent's port in the guest", QAT(guest_fwd_agent)),
+    STR("QEMU_HOST_FWD_RANGE", "6100-6200", "ports on the host for agents", QAT(host_fwd_range)),
+    STR("QEMU_HOST_FWD_ADDR", "", "address those ports are bound to, empty for all", QAT(host_fwd_addr)),
+    STR("QEMU_VIRTIO_NET_PCI_DISABLE_LEGACY", "on", "on or off", QAT(net_disable_legacy)),
+    STR("QEMU_VIRTIO_NET_PCI_IOMMU_PLATFORM", "true", "true or false", QAT(net_iommu_platform)),
+    STR("QEMU_VIRTIO_NET_PCI_ADDR", "0x2", "PCI address of the card", QAT(net_addr)),
+    STR("QEMU_VIRTIO_NET_PCI_ROMFILE", "", "its option ROM", QAT(net_romfile)),
+    STR("QEMU_DISK_IMG_KERNEL_FILE", "img/bzImage", "kernel", QAT(kernel_file)),
+    STR("QEMU_DISK_IMG_ROOTFS_FILE", "img/rootfs.cpio.gz", "initramfs", QAT(rootfs_file)),
+    STR("QEMU_KERNEL_CMDLINE", "quiet console=null", "kernel command line", QAT(kernel_cmdline)),
+    YES("QEMU_ENABLE_DISK", "false", "boot from a disk", QAT(enable_disk)),
+    STR("QEMU_SRC_DISK_FILE", "img/enc_os.qcow2", "copied for each VM", QAT(src_disk_file)),
+    STR("QEMU_DST_DISK_FILE", "", "where the copy goes; empty: beside the VM's files", QAT(dst_disk_file)),
+    STR("QEMU_DISK_ID", "disk0", "id of the disk", QAT(disk_id)),
+    STR("QEMU_DISK_FORMAT", "qcow2", "qcow2 or raw", QAT(disk_format)),
+    STR("QEMU_DISK_SCSI_ID", "scsi0", "id of its controller", QAT(disk_scsi_id)),
+    STR("QEMU_SEV_SNP_ID", "sev0", "id of the SNP object", QAT(sev_snp_id)),
+    NUM("QEMU_SEV_SNP_CBIT_POS", "51", 0, 63, "C-bit (also MANAGER_QEMU_SEV_SNP_CBITPOS)",
+        QAT(sev_snp_cbit_pos)),
+    NUM("QEMU_SEV_SNP_REDUCED_PHYS_BITS", "1", 0, 63, "physical address bits lost",
+        QAT(sev_snp_reduced_phys_bits)),
+    YES("QEMU_ENABLE_HOST_DATA", "false", "give HOST_DATA to SNP", QAT(enable_host_data)),
+    STR("QEMU_HOST_DATA", "", "32 bytes, base64", QAT(host_data)),
+    STR("QEMU_TDX_ID", "tdx0", "id of the TDX object", QAT(tdx_id)),
+    NUM("QEMU_QUOTE_GENERATION_PORT", "4050", 1, 4294967295, "vsock port of the quoting service",
+        QAT(quote_generation_port)),
+    STR("QEMU_OVMF_FILE", "/usr/share/ovmf/OVMF.fd", "firmware of TDX guests", QAT(ovmf_file)),
+    STR("QEMU_IGVM_ID", "igvm0", "id of the IGVM object", QAT(igvm_id)),
+    STR("QEMU_IGVM_FILE", "/root/coconut-qemu.igvm", "SVSM firmware of SNP guests", QAT(igvm_file)),
+    STR("QEMU_GPU_BDF", "", "PCI address of a GPU to pass through", QAT(gpu_bdf)),
+    STR("QEMU_GPU_PCIE_ROOT_PORT", "pci.1", "its root port", QAT(gpu_pcie_root_port)),
+    STR("QEMU_GPU_PCIE_BUS", "pcie.0", "that port's bus", QAT(gpu_pcie_bus)),
+    NUM("QEMU_GPU_FW_CFG_MMIO_MB", "262144", 1, 16777216, "MMIO window", QAT(gpu_fw_cfg_mmio_mb)),
+    YES("QEMU_NO_GRAPHIC", "true", "no display", QAT(no_graphic)),
+    STR("QEMU_MONITOR", "pty", "kept for compatibility; QMP is used", QAT(monitor)),
+    STR("QEMU_CERTS_MOUNT", "", "share this directory instead of one made for the VM", QAT(certs_mount)),
+    STR("QEMU_ENV_MOUNT", "", "likewise for the environment", QAT(env_mount)),
+};
+
+static const struct config_spec spec = {
+    .program = "cocos-manager",
+    .usage = "[flags]",
+    .summary = "Creates and removes confidential VMs on this host, by gRPC.",
+    .examples = "  MANAGER_QEMU_DISK_IMG_KERNEL_FILE=build/guest/vmlinuz \\\n"
+                "  MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=build/guest/initrd-minimal.cpio cocos-manager\n",
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+};
+
+bool mgr_port_range(const char *text, uint16_t *ret_first, uint16_t *ret_last, struct err *e)
+{
+    struct slice all = slice_of_str(text);
+    size_t dash = slice_find(all, '-');
+    uint64_t first;
+    uint64_t last;
+
+    if (dash == all.len || !text_parse_u64(slice_first(all, dash), 1, 65535, &first, e) ||
+        !text_parse_u64(slice_after(all, dash + 1), 1, 65535, &last, e))
+        return err_fail(e, ERR_KIND_INVALID, "'%s': two ports are wanted, as 6100-6200", text);
+    if (first > last)
+        return err_fail(e, ERR_KIND_INVALID, "'%s': the range runs backwards", text);
+    *ret_first = (uint16_t)first;
+    *ret_last = (uint16_t)last;
+    return true;
+}
+
+bool mgr_memory_bytes(const char *text, uint64_t *ret, struct err *e)
+{
+    static const char units[] = "KMGT";
+    struct slice digits = slice_of_str(text);
+    unsigned shift = 20; /* QEMU's -m counts MiB when no unit is given */
+    uint64_t count;
+    const char *unit = digits.len ? strchr(units, digits.at[digits.len - 1]) : NULL;
+
+    if (unit && *unit) {
+        shift = 10 * (unsigned)(unit - units + 1);
+        digits = slice_first(digits, digits.len - 1);
+    }
+    if (!text_parse_u64(digits, 1, UINT64_MAX >> shift, &count, e))
+        return err_fail(e, ERR_KIND_INVALID, "'%s': a size is wanted, as 2048M or 30G", text);
+    *ret = count << shift;
+    return true;
+}
+
+/* Adds what e says to the list of faults and clears it. */
+static void note(struct buf *faults, const char *name, struct err *e)
+{
+    struct err full = ERR_INIT;
+
+    if (!buf_format(faults, &full, "%s%s: %s", faults->len ? "; " : "", name, err_text(e)))
+        faults->max = faults->len; /* no room: what was found first is said */
+    err_clear(e);
+}
+
+static void check_word(struct buf *faults, const char *name, const char *value, const char *const *words)
+{
+    struct err e = ERR_INIT;
+    CLEANUP(buf_done) struct buf list = BUF_INIT(256);
+
+    for (size_t i = 0; words[i]; i++) {
+        if (strcmp(value, words[i]) == 0)
+            return;
+        if (!buf_format(&list, &e, "%s'%s'", i ? ", " : "", words[i]))
+            break;
+    }
+    err_fail(&e, ERR_KIND_INVALID, "'%s': one of %.*s is wanted", value, (int)list.len,
+             (const char *)buf_slice(&list).at);
+    note(faults, name, &e);
+}
+
+static void check(const struct mgr_settings *s, struct buf *faults)
+{
+    static const char *const tri[] = { "", "true", "false", NULL };
+    static const char *const on_off[] = { "on", "off", NULL };
+    static const char *const boots[] = { "measured", "fast", NULL };
+    static const char *const formats[] = { "qcow2", "raw", NULL };
+    const struct mgr_qemu_settings *q = &s->qemu;
+    struct err e = ERR_INIT;
+    uint16_t first;
+    uint16_t last;
+    uint64_t size = 0;
+    uint64_t max = UINT64_MAX;
+
+    if (!mgr_port_range(q->host_fwd_range, &first, &last, &e))
+        note(faults, "MANAGER_QEMU_HOST_FWD_RANGE", &e);
+    if (!mgr_memory_bytes(q->memory_size, &size, &e))
+        note(faults, "MANAGER_QEMU_MEMORY_SIZE", &e);
+    if (!mgr_memory_bytes(q->max_memory, &max, &e))
+        note(faults, "MANAGER_QEMU_MAX_MEMORY", &e);
+    if (size > max && !err_fail(&e, ERR_KIND_INVALID, "'%s' is above MANAGER_QEMU_MAX_MEMORY '%s'",
+                                q->memory_size, q->max_memory))
+        note(faults, "MANAGER_QEMU_MEMORY_SIZE", &e);
+    if (q->smp_count > q->smp_maxcpus &&
+        !err_fail(&e, ERR_KIND_INVALID, "%llu is above MANAGER_QEMU_SMP_MAXCPUS %llu",
+                  (unsigned long long)q->smp_count, (unsigned long long)q->smp_maxcpus))
+        note(faults, "MANAGER_QEMU_SMP_COUNT", &e);
+    if (!s->grpc_cert[0] != !s->grpc_key[0] &&
+        !err_fail(&e, ERR_KIND_INVALID, "certificate and key are wanted together"))
+        note(faults, "MANAGER_GRPC_SERVER_CERT, _KEY", &e);
+    if (!s->grpc_cert[0] && (s->grpc_server_ca[0] || s->grpc_client_ca[0]) &&
+        !err_fail(&e, ERR_KIND_INVALID, "set without MANAGER_GRPC_SERVER_CERT: clients would not be checked"))
+        note(faults, "MANAGER_GRPC_*_CA_CERTS", &e);
+    if (!s->http_cert[0] != !s->http_key[0] &&
+        !err_fail(&e, ERR_KIND_INVALID, "certificate and key are wanted together"))
+        note(faults, "MANAGER_HTTP_SERVER_CERT, _KEY", &e);
+    check_word(faults, "MANAGER_QEMU_ENABLE_SEV_SNP", q->enable_snp, tri);
+    check_word(faults, "MANAGER_QEMU_ENABLE_TDX", q->enable_tdx, tri);
+    check_word(faults, "MANAGER_QEMU_BOOT", q->boot, boots);
+    check_word(faults, "MANAGER_QEMU_OVMF_CODE_READONLY", q->ovmf_code_readonly, on_off);
+    check_word(faults, "MANAGER_QEMU_DISK_FORMAT", q->disk_format, formats);
+}
+
+enum config_outcome mgr_settings_read(int argc, char *const *argv, char *const *env, struct mgr_settings *ret,
+                                      struct config_values *ret_values, struct err *e)
+{
+    CLEANUP(buf_done) struct buf faults = BUF_INIT(ERR_TEXT_SIZE - 32);
+    enum config_outcome outcome = config_read(&spec, argc, argv, env, ret, ret_values, e);
+
+    if (outcome != CONFIG_RUN)
+        return outcome;
+    check(ret, &faults);
+    if (faults.len == 0)
+        return CONFIG_RUN;
+    err_fail(e, ERR_KIND_INVALID, "%.*s", (int)faults.len, (const char *)buf_slice(&faults).at);
+    config_values_done(ret_values);
+    return CONFIG_BAD;
+}

@@ -1,0 +1,97 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "manager/settings.h"
+
+static const struct fault_case {
+    const char *name;
+    char *env[5];
+    const char *want; /* NULL: accepted */
+} cases[] = {
+    { "defaults_are_valid", { NULL }, NULL },
+    { "not_a_number",
+      { "MANAGER_MAX_VMS=ten" },
+      "environment MANAGER_MAX_VMS: 'ten': a whole number from 0 to 100000 is wanted" },
+    { "range_backwards",
+      { "MANAGER_QEMU_HOST_FWD_RANGE=6200-6100" },
+      "MANAGER_QEMU_HOST_FWD_RANGE: '6200-6100': the range runs backwards" },
+    { "range_of_one_number",
+      { "MANAGER_QEMU_HOST_FWD_RANGE=6200" },
+      "MANAGER_QEMU_HOST_FWD_RANGE: '6200': two ports are wanted, as 6100-6200" },
+    { "range_of_one_port", { "MANAGER_QEMU_HOST_FWD_RANGE=6200-6200" }, NULL },
+    { "memory_without_digits",
+      { "MANAGER_QEMU_MEMORY_SIZE=G" },
+      "MANAGER_QEMU_MEMORY_SIZE: 'G': a size is wanted, as 2048M or 30G" },
+    { "memory_above_the_most",
+      { "MANAGER_QEMU_MEMORY_SIZE=31G" },
+      "MANAGER_QEMU_MEMORY_SIZE: '31G' is above MANAGER_QEMU_MAX_MEMORY '30G'" },
+    { "cpus_above_the_most",
+      { "MANAGER_QEMU_SMP_COUNT=65" },
+      "MANAGER_QEMU_SMP_COUNT: 65 is above MANAGER_QEMU_SMP_MAXCPUS 64" },
+    { "certificate_without_key",
+      { "MANAGER_GRPC_SERVER_CERT=/c" },
+      "MANAGER_GRPC_SERVER_CERT, _KEY: certificate and key are wanted together" },
+    { "ca_without_certificate",
+      { "MANAGER_GRPC_CLIENT_CA_CERTS=/c" },
+      "MANAGER_GRPC_*_CA_CERTS: set without MANAGER_GRPC_SERVER_CERT: clients would not be checked" },
+    { "several_faults_at_once",
+      { "MANAGER_QEMU_HOST_FWD_RANGE=2-1", "MANAGER_QEMU_BOOT=slow" },
+      "MANAGER_QEMU_HOST_FWD_RANGE: '2-1': the range runs backwards; "
+      "MANAGER_QEMU_BOOT: 'slow': one of 'measured', 'fast' is wanted" },
+};
+
+static void check_case(void **state)
+{
+    const struct fault_case *c = *state;
+    struct err e = ERR_INIT;
+    struct mgr_settings s = { 0 };
+    struct config_values values;
+    char *args[] = { "cocos-manager", NULL };
+    enum config_outcome got = mgr_settings_read(1, args, c->env, &s, &values, &e);
+
+    assert_string_equal(err_text(&e), c->want ? c->want : "");
+    assert_int_equal(got, c->want ? CONFIG_BAD : CONFIG_RUN);
+    if (got == CONFIG_RUN)
+        config_values_done(&values);
+}
+
+static void memory_sizes(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t want; /* 0: refused */
+    } rows[] = { { "512", 512ull << 20 },
+                 { "1K", 1024 },
+                 { "2048M", 2048ull << 20 },
+                 { "30G", 30ull << 30 },
+                 { "1T", 1ull << 40 },
+                 { "", 0 },
+                 { "M", 0 },
+                 { "-1M", 0 },
+                 { "1P", 0 },
+                 { "0M", 0 },
+                 { "99999999999999T", 0 },
+                 { "1.5G", 0 } };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err e = ERR_INIT;
+        uint64_t got = 0;
+
+        assert_int_equal(mgr_memory_bytes(rows[i].text, &got, &e), rows[i].want != 0);
+        assert_int_equal(got, rows[i].want);
+    }
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[ARRAY_LEN(cases) + 1];
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        tests[i] = (struct CMUnitTest){ cases[i].name, check_case, NULL, NULL, (void *)&cases[i] };
+    tests[ARRAY_LEN(cases)] = (struct CMUnitTest)cmocka_unit_test(memory_sizes);
+    return cmocka_run_group_tests_name("manager/settings", tests, NULL, NULL);
+}
