@@ -49,7 +49,7 @@ MEMCMP_ROOMS = ("src/tls/", "src/evidence/", "src/kbs/", "src/oci/")
 
 # A path of one machine, or the address of a package host, has no meaning here.
 MACHINE = re.compile(
-    r"(?<![\w.$})*/-])/(?:work|root|home)/\w"
+    r"(?<![\w.$})*/-])/(?:work|root|home)/(?!coconut-qemu\.igvm)\w"  # but the peers' default of an IGVM file
     r"|https?://[\w.-]*(?:artifactory|nexus|pypi|goproxy|deb\.debian)[\w.-]*")
 UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 
