@@ -122,7 +122,9 @@ static const struct row added_rows[] = {
     { WHEN_FAST, WHEN_TDX, "-nodefaults", NULL },
     { 0, 0, "-no-reboot", NULL },
     { 0, 0, "-no-user-config", NULL },
-    { 0, 0, "-serial", "stdio" },
+    { 0, 0, "-S", NULL }, /* runs when its console is being read */
+    { 0, 0, "-chardev", "socket,id=console,path=<console>,server=on,wait=off" },
+    { 0, 0, "-serial", "chardev:console" },
     { 0, 0, "-qmp", "unix:<qmp>,server=on,wait=off" },
     { WHEN_TPM, 0, "-chardev", "socket,id=tpm_socket,path=<tpm>" },
     { WHEN_TPM, 0, "-tpmdev", "emulator,id=tpm0,chardev=tpm_socket" },
@@ -225,6 +227,7 @@ static void put_launch(struct line *l, const struct mgr_settings *s, const struc
     put_text(l, "certs_dir", v->certs_dir, "directory of certificates");
     put_text(l, "env_dir", v->env_dir, "directory of the environment");
     put_text(l, "qmp", v->qmp_socket, "QMP socket");
+    put_text(l, "console", v->console_socket, "console socket");
     put_text(l, "tpm", v->tpm_socket, "TPM socket");
     put_text(l, "cmdline", cmdline, "MANAGER_QEMU_KERNEL_CMDLINE");
 }

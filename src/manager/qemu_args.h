@@ -12,16 +12,17 @@
 
 /* What differs between the VMs of one manager. Strings are borrowed. */
 struct mgr_launch {
-    const char *start_id;      /* a uuid of this start: suffix of ids and file names */
-    const char *extra_cmdline; /* words added to the kernel command line, "" none    */
-    const char *ovmf_vars;     /* this VM's copy                                     */
-    const char *disk;          /* this VM's copy, when booting from disk             */
-    const char *certs_dir;     /* shared as certs_share, "" none                     */
-    const char *env_dir;       /* shared as env_share, "" none                       */
-    const char *qmp_socket;    /* path                                               */
-    const char *tpm_socket;    /* swtpm's, "" no TPM                                 */
-    const char *cpu;           /* instead of the settings', "" theirs                */
-    uint16_t agent_port;       /* on the host                                        */
+    const char *start_id;       /* a uuid of this start: suffix of ids and file names */
+    const char *extra_cmdline;  /* words added to the kernel command line, "" none    */
+    const char *ovmf_vars;      /* this VM's copy                                     */
+    const char *disk;           /* this VM's copy, when booting from disk             */
+    const char *certs_dir;      /* shared as certs_share, "" none                     */
+    const char *env_dir;        /* shared as env_share, "" none                       */
+    const char *qmp_socket;     /* path                                               */
+    const char *console_socket; /* path, the serial console                       */
+    const char *tpm_socket;     /* swtpm's, "" no TPM                                 */
+    const char *cpu;            /* instead of the settings', "" theirs                */
+    uint16_t agent_port;        /* on the host                                        */
     bool kvm;
     bool snp;
     bool tdx;

@@ -17,6 +17,7 @@ static const struct mgr_launch plain = {
     .certs_dir = "/run/v/certs",
     .env_dir = "/run/v/env",
     .qmp_socket = "/run/v/qmp",
+    .console_socket = "/run/v/console",
     .tpm_socket = "",
     .cpu = "",
     .agent_port = 6100,
@@ -56,7 +57,9 @@ static const struct mgr_launch plain = {
     "-device\nvirtio-9p-pci,fsdev=cert_fs,mount_tag=certs_share\n"       \
     "-fsdev\nlocal,id=env_fs,path=/run/v/env,security_model=mapped\n"    \
     "-device\nvirtio-9p-pci,fsdev=env_fs,mount_tag=env_share\n"
-#define OURS "-no-reboot\n-no-user-config\n-serial\nstdio\n-qmp\nunix:/run/v/qmp,server=on,wait=off\n"
+#define OURS                                                                    \
+    "-no-reboot\n-no-user-config\n-S\n-chardev\nsocket,id=console,path=/run/v/" \
+    "console,server=on,wait=off\n-serial\nchardev:console\n-qmp\nunix:/run/v/qmp,server=on,wait=off\n"
 #define TPM                                                                                          \
     "-chardev\nsocket,id=tpm_socket,path=/run/v/tpm\n-tpmdev\nemulator,id=tpm0,chardev=tpm_socket\n" \
     "-device\ntpm-crb,tpmdev=tpm0\n"
