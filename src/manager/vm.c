@@ -1,0 +1,406 @@
+#include "manager/vm.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stage.h"
+#include "base/text.h"
+#include "manager/vm_int.h"
+#include "proto/pb.h"
+
+bool mgr_uuid(char *ret, struct err *e)
+{
+    uint8_t b[16];
+
+    if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
+        return err_fail_os(e, "make an id");
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* RFC 9562: version 4 */
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80); /* and variant         */
+    snprintf(ret, MGR_ID_LEN + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
+    return true;
+}
+
+const char *mgr_vm_id(const struct mgr_vm *vm)
+{
+    return vm->record.id;
+}
+
+uint16_t mgr_vm_port(const struct mgr_vm *vm)
+{
+    return vm->record.agent_port;
+}
+
+enum mgr_vm_state mgr_vm_state(const struct mgr_vm *vm)
+{
+    return vm->state;
+}
+
+const char *mgr_vm_state_name(enum mgr_vm_state state)
+{
+    switch (state) {
+    case MGR_VM_PROVISION: return "VmProvision";
+    case MGR_VM_RUNNING: return "VmRunning";
+    case MGR_VM_STOPPING: return "StopComputationRun";
+    }
+    return "";
+}
+
+uint64_t mgr_vm_age_ms(const struct mgr_vm *vm)
+{
+    return clock_mono_ms(vm->host->clock) - vm->record.created_mono_ms;
+}
+
+bool mgr_vm_console(const struct mgr_vm *vm, size_t max, struct buf *out, struct err *e)
+{
+    return !vm->console || mgr_ring_tail(mgr_console_ring(vm->console), max, out, e);
+}
+
+const struct mgr_argv *mgr_vm_argv(const struct mgr_vm *vm)
+{
+    return &vm->argv;
+}
+
+void mgr_vm_path(const struct mgr_vm *vm, const char *name, char *ret)
+{
+    /* The directory's length was checked when it was made: see step "directory". */
+    snprintf(ret, MGR_PATH_MAX, "%.*s/%s", MGR_PATH_MAX - 32, vm->record.dir, name);
+}
+
+void mgr_vm_timer(struct mgr_vm *vm, uint64_t ms, uv_timer_cb then)
+{
+    uv_timer_stop(&vm->timer);
+    if (ms)
+        uv_timer_start(&vm->timer, then, ms, 0);
+}
+
+static void free_vm(uv_handle_t *h)
+{
+    struct mgr_vm *vm = h->data;
+
+    mgr_port_release(&vm->port);
+    mgr_argv_done(&vm->argv);
+    if (vm->request)
+        pb_free(&vm->request->base);
+    fd_done(&vm->log_fd);
+    mem_free(vm);
+}
+
+/* Lets go of everything that only this process has. */
+static void let_go(struct mgr_vm *vm)
+{
+    qmp_free(vm->qmp);
+    mgr_console_free(vm->console);
+    mgr_process_free(vm->qemu);
+    mgr_process_free(vm->swtpm);
+    vm->qmp = NULL;
+    vm->console = NULL;
+    vm->qemu = NULL;
+    vm->swtpm = NULL;
+    uv_close((uv_handle_t *)&vm->timer, free_vm);
+}
+
+void mgr_vm_abandon(struct mgr_vm *vm)
+{
+    let_go(vm);
+}
+
+/* ------------------------------------------------------------------- the TTL */
+
+static void ttl_over(uv_timer_t *timer)
+{
+    mgr_vm_remove(timer->data, "its time to live is over");
+}
+
+static void start_ttl(struct mgr_vm *vm)
+{
+    uint64_t now = clock_mono_ms(vm->host->clock);
+
+    if (vm->record.ttl_until_mono_ms == 0)
+        return;
+    mgr_vm_timer(vm, vm->record.ttl_until_mono_ms > now ? vm->record.ttl_until_mono_ms - now : 1, ttl_over);
+}
+
+/* ------------------------------------------------------------ forward and back */
+
+static void unwind(struct mgr_vm *vm)
+{
+    for (;;) {
+        const struct vm_step *s = &mgr_vm_steps[vm->step];
+
+        if (s->undo && s->undo(vm) == STEP_WAIT) {
+            vm->waiting_undo = true;
+            return;
+        }
+        if (vm->step == 0)
+            break;
+        vm->step--;
+    }
+    if (!vm->told) {
+        vm->told = true;
+        vm->events->created(vm, &vm->why, vm->ctx);
+    }
+    vm->events->ended(vm, vm->cause, vm->ctx);
+    let_go(vm);
+}
+
+static void forward(struct mgr_vm *vm)
+{
+    while (vm->step < mgr_vm_step_count && !vm->unwinding) {
+        const struct vm_step *s = &mgr_vm_steps[vm->step];
+        struct err e = ERR_INIT;
+        enum step_result r = s->begin(vm, &e);
+
+        if (r == STEP_WAIT)
+            return;
+        if (r == STEP_FAILED) {
+            mgr_vm_fail(vm, &e);
+            return;
+        }
+        mgr_vm_step_done(vm);
+        return;
+    }
+    if (vm->unwinding)
+        return;
+    vm->step = mgr_vm_step_count - 1; /* where undoing begins */
+    vm->state = MGR_VM_RUNNING;
+    start_ttl(vm);
+    vm->told = true;
+    vm->events->created(vm, NULL, vm->ctx);
+}
+
+void mgr_vm_step_done(struct mgr_vm *vm)
+{
+    const char *name = mgr_vm_steps[vm->step].name;
+    struct err e = ERR_INIT;
+
+    mgr_vm_timer(vm, 0, NULL);
+    if (vm->unwinding)
+        return;
+    if (vm->host->inject && !vm->host->inject(name, vm->host->inject_ctx)) {
+        err_fail(&e, ERR_KIND_INTERNAL, "step %s was made to fail", name);
+        mgr_vm_fail(vm, &e);
+        return;
+    }
+    log_debug("VM %s: %s done", vm->record.id, name);
+    vm->step++;
+    forward(vm);
+}
+
+void mgr_vm_undone(struct mgr_vm *vm)
+{
+    if (!vm->waiting_undo)
+        return;
+    vm->waiting_undo = false;
+    mgr_vm_timer(vm, 0, NULL);
+    if (vm->step == 0) {
+        unwind(vm);
+        return;
+    }
+    vm->step--;
+    unwind(vm);
+}
+
+/* The last lines of the console behind a cause, so that a person sees what the guest saw (MG-7). */
+static void add_console(struct mgr_vm *vm)
+{
+    CLEANUP(buf_done) struct buf tail = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf safe = BUF_INIT(8192);
+    struct err e = ERR_INIT;
+    size_t used = strlen(vm->cause);
+
+    if (!mgr_vm_console(vm, 400, &tail, &e) || tail.len == 0 || !text_safe(buf_slice(&tail), &safe, &e))
+        return;
+    snprintf(vm->cause + used, sizeof(vm->cause) - used, "; its console ends: %.*s", (int)safe.len,
+             (const char *)buf_slice(&safe).at);
+}
+
+void mgr_vm_fail(struct mgr_vm *vm, const struct err *why)
+{
+    if (vm->unwinding)
+        return;
+    vm->unwinding = true;
+    vm->state = MGR_VM_STOPPING;
+    mgr_vm_timer(vm, 0, NULL);
+    if (vm->step >= mgr_vm_step_count)
+        vm->step = mgr_vm_step_count - 1;
+    snprintf(vm->cause, sizeof(vm->cause), "%s", err_text(why));
+    add_console(vm);
+    err_fail(&vm->why, why->kind, "%s", vm->cause);
+    unwind(vm);
+}
+
+void mgr_vm_remove(struct mgr_vm *vm, const char *cause)
+{
+    struct err why = ERR_INIT;
+
+    if (vm->unwinding)
+        return;
+    err_fail(&why, ERR_KIND_CANCELLED, "%s", cause);
+    vm->graceful = vm->state == MGR_VM_RUNNING;
+    vm->unwinding = true;
+    vm->state = MGR_VM_STOPPING;
+    mgr_vm_timer(vm, 0, NULL);
+    if (vm->step >= mgr_vm_step_count)
+        vm->step = mgr_vm_step_count - 1;
+    snprintf(vm->cause, sizeof(vm->cause), "%s", cause);
+    vm->why = why;
+    unwind(vm);
+}
+
+/* -------------------------------------------------------- what the processes do */
+
+static void say_how(const struct mgr_process_exit *how, char *ret, size_t len)
+{
+    if (!how->known)
+        snprintf(ret, len, "ended");
+    else if (how->by_signal)
+        snprintf(ret, len, "was killed by signal %d", how->number);
+    else
+        snprintf(ret, len, "ended with status %d", how->number);
+}
+
+/* What QEMU itself had to say, from its log. */
+static void last_words(const struct mgr_vm *vm, char *ret, size_t len)
+{
+    char path[MGR_PATH_MAX];
+    CLEANUP(buf_done) struct buf text = BUF_INIT(64 * 1024);
+    CLEANUP(buf_done) struct buf safe = BUF_INIT(256 * 1024);
+    struct err e = ERR_INIT;
+
+    ret[0] = '\0';
+    mgr_vm_path(vm, "qemu.log", path);
+    if (!stage_read_file(path, &text, &e) || text.len == 0)
+        return;
+    buf_truncate(&text, 400);
+    while (text.len && buf_slice(&text).at[text.len - 1] == '\n')
+        buf_truncate(&text, text.len - 1);
+    if (text_safe(buf_slice(&text), &safe, &e))
+        snprintf(ret, len, ": %.*s", (int)safe.len, (const char *)buf_slice(&safe).at);
+}
+
+void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx)
+{
+    struct mgr_vm *vm = ctx;
+    struct err why = ERR_INIT;
+    char text[64];
+    char words[500];
+
+    vm->qemu = NULL;
+    if (vm->unwinding) {
+        mgr_vm_undone(vm);
+        return;
+    }
+    say_how(how, text, sizeof(text));
+    last_words(vm, words, sizeof(words));
+    if (vm->guest_said[0])
+        err_fail(&why, ERR_KIND_UNAVAILABLE, "the VM ended: %s", vm->guest_said);
+    else
+        err_fail(&why, ERR_KIND_UNAVAILABLE, "QEMU %s%s", text, words);
+    mgr_vm_fail(vm, &why);
+}
+
+void mgr_vm_swtpm_ended(const struct mgr_process_exit *how, void *ctx)
+{
+    struct mgr_vm *vm = ctx;
+    struct err why = ERR_INIT;
+    char text[64];
+
+    vm->swtpm = NULL;
+    if (vm->unwinding) {
+        mgr_vm_undone(vm);
+        return;
+    }
+    if (vm->guest_said[0])
+        return; /* swtpm ends when QEMU lets go of it; QEMU's own end follows */
+    say_how(how, text, sizeof(text));
+    err_fail(&why, ERR_KIND_UNAVAILABLE, "the software TPM (swtpm) %s", text);
+    mgr_vm_fail(vm, &why);
+}
+
+/* ---------------------------------------------------------------- new and adopted */
+
+static struct mgr_vm *new_vm(const struct mgr_vm_host *host, const struct mgr_vm_events *events, void *ctx,
+                             struct err *e)
+{
+    struct mgr_vm *vm = mem_new(sizeof(*vm), e);
+
+    if (!vm)
+        return NULL;
+    vm->host = host;
+    vm->events = events;
+    vm->ctx = ctx;
+    vm->port = (struct mgr_port)MGR_PORT_INIT;
+    vm->log_fd = -1;
+    vm->record.created_mono_ms = clock_mono_ms(host->clock);
+    uv_timer_init(host->loop, &vm->timer);
+    vm->timer.data = vm;
+    return vm;
+}
+
+/* A copy of a message that lives longer than the call. */
+static Manager__CreateReq *copy_request(const Manager__CreateReq *request, struct err *e)
+{
+    struct secret wire = SECRET_INIT((size_t)8 * 1024 * 1024);
+    ProtobufCMessage *copy = NULL;
+
+    if (pb_encode(&request->base, &wire.bytes, e))
+        copy = pb_decode(&manager__create_req__descriptor, secret_slice(&wire), NULL, e);
+    secret_done(&wire);
+    return (Manager__CreateReq *)copy;
+}
+
+static void begin(uv_timer_t *timer)
+{
+    forward(timer->data);
+}
+
+bool mgr_vm_create(const struct mgr_vm_host *host, const Manager__CreateReq *request, uint64_t ttl_ms,
+                   const struct mgr_vm_events *events, void *ctx, struct mgr_vm **ret, struct err *e)
+{
+    struct mgr_vm *vm = new_vm(host, events, ctx, e);
+
+    if (!vm)
+        return false;
+    vm->ttl_ms = ttl_ms;
+    vm->request = copy_request(request, e);
+    if (!vm->request || !mgr_uuid(vm->record.id, e) || !mgr_uuid(vm->record.start_id, e)) {
+        let_go(vm);
+        return false;
+    }
+    mgr_vm_timer(vm, 1, begin); /* callbacks never come from within this call */
+    *ret = vm;
+    return true;
+}
+
+bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *record,
+                  const struct mgr_vm_events *events, void *ctx, struct mgr_vm **ret, struct err *e)
+{
+    struct mgr_vm *vm = new_vm(host, events, ctx, e);
+    struct err ignored = ERR_INIT;
+
+    if (!vm)
+        return false;
+    vm->record = *record;
+    vm->adopted = true;
+    vm->told = true;
+    vm->state = MGR_VM_RUNNING;
+    vm->step = mgr_vm_step_count - 1;
+    /* Its TPM is found first: should QEMU be gone, it has to be ended as well. */
+    if (record->swtpm.pid &&
+        !mgr_process_adopt(host->loop, &record->swtpm, mgr_vm_swtpm_ended, vm, &vm->swtpm, &ignored))
+        err_clear(&ignored); /* it ends with QEMU; that it is gone is no fault of its own */
+    if (!mgr_process_adopt(host->loop, &record->qemu, mgr_vm_qemu_ended, vm, &vm->qemu, e) ||
+        !mgr_vm_attach(vm, e)) {
+        mgr_vm_fail(vm, e);
+        return false;
+    }
+    start_ttl(vm);
+    *ret = vm;
+    return true;
+}

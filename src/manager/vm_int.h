@@ -1,0 +1,74 @@
+/* What vm.c (life) and vm_steps.c (making and unmaking) share. */
+#ifndef MANAGER_VM_INT_H
+#define MANAGER_VM_INT_H
+
+#include "manager/console.h"
+#include "manager/ports.h"
+#include "manager/qmp.h"
+#include "manager/vm.h"
+
+enum step_result { STEP_FAILED, STEP_DONE, STEP_WAIT };
+
+/*
+ * begin: STEP_WAIT when mgr_vm_step_done or mgr_vm_fail will be called later.
+ * undo: must cope with a step that was never or only half begun; STEP_WAIT
+ * when mgr_vm_undone will be called later.
+ */
+struct vm_step {
+    const char *name;
+    enum step_result (*begin)(struct mgr_vm *vm, struct err *e);
+    enum step_result (*undo)(struct mgr_vm *vm);
+};
+extern const struct vm_step mgr_vm_steps[];
+extern const size_t mgr_vm_step_count;
+
+struct mgr_vm {
+    const struct mgr_vm_host *host;
+    const struct mgr_vm_events *events;
+    void *ctx;
+    struct mgr_record record; /* id, directory, port, processes */
+    enum mgr_vm_state state;
+    size_t step; /* the one that runs or is undone            */
+    bool unwinding;
+    bool told; /* `created` was called                      */
+    bool adopted;
+    bool waiting_undo;
+    struct err why; /* of the failure, for `created`             */
+    char cause[MGR_CAUSE_MAX];
+    char guest_said[64]; /* the last QMP event about the guest's end */
+
+    Manager__CreateReq *request; /* own copy, until the shares are written */
+    uint64_t ttl_ms;
+    struct mgr_port port;
+    char vars[MGR_PATH_MAX];
+    struct mgr_argv argv;
+    struct mgr_process *qemu;
+    struct mgr_process *swtpm;
+    struct qmp *qmp;
+    struct mgr_console *console;
+    int log_fd;
+    uv_timer_t timer; /* deadlines of steps; later the TTL */
+    bool graceful;    /* the guest is asked before QEMU is killed */
+    unsigned stop_stage;
+};
+
+void mgr_vm_step_done(struct mgr_vm *vm);
+void mgr_vm_undone(struct mgr_vm *vm);
+
+/* Something went wrong, at any time: remembers why (the first time) and unwinds. */
+void mgr_vm_fail(struct mgr_vm *vm, const struct err *why);
+
+/* A path in the VM's directory; ret holds MGR_PATH_MAX bytes. */
+void mgr_vm_path(const struct mgr_vm *vm, const char *name, char *ret);
+
+/* Arms the VM's one timer; 0 ms disarms it. */
+void mgr_vm_timer(struct mgr_vm *vm, uint64_t ms, uv_timer_cb then);
+
+/* Connects QMP and then the console; used by the step and when adopting. */
+bool mgr_vm_attach(struct mgr_vm *vm, struct err *e) MUST_CHECK;
+
+/* on_exit of both processes. */
+void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx);
+void mgr_vm_swtpm_ended(const struct mgr_process_exit *how, void *ctx);
+
+#endif

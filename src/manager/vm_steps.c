@@ -1,0 +1,457 @@
+/* The steps that make a VM, and their undos. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stage.h"
+#include "manager/environment.h"
+#include "manager/vm_int.h"
+#include "proto/pb.h"
+
+#define PROBE_MS 10
+
+/* The longest name of a socket in the directory, with its slash; sun_path holds 108 bytes. */
+#define SOCKET_NAME_MAX 12
+
+/* ----------------------------------------------------------------- admission */
+
+static bool memory_available(uint64_t *ret, struct err *e)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(16384);
+    const char *all;
+    const char *line;
+
+    if (!stage_read_file("/proc/meminfo", &text, e))
+        return false;
+    all = buf_str(&text, e);
+    line = all ? strstr(all, "MemAvailable:") : NULL;
+    if (!line)
+        return err_fail(e, ERR_KIND_INTERNAL, "/proc/meminfo has no MemAvailable");
+    *ret = strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
+    return true;
+}
+
+static enum step_result admit(struct mgr_vm *vm, struct err *e)
+{
+    const char *size = vm->host->settings->qemu.memory_size;
+    uint64_t want = 0;
+    uint64_t have = 0;
+
+    if (!mgr_memory_bytes(size, &want, e) || !memory_available(&have, e))
+        return STEP_FAILED;
+    if (want > have) {
+        err_fail(e, ERR_KIND_LIMIT,
+                 "a VM has %s of memory (MANAGER_QEMU_MEMORY_SIZE), %llu MiB are free on this host", size,
+                 (unsigned long long)(have >> 20));
+        return STEP_FAILED;
+    }
+    return STEP_DONE;
+}
+
+/* ----------------------------------------------------------------- directory */
+
+static enum step_result make_directory(struct mgr_vm *vm, struct err *e)
+{
+    CLEANUP(fd_done) int fd = -1;
+    char path[MGR_PATH_MAX];
+    int n = snprintf(vm->record.dir, sizeof(vm->record.dir), "%s/%s", vm->host->vms_dir, vm->record.id);
+
+    if (n < 0 || (size_t)n + SOCKET_NAME_MAX >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+        err_fail(e, ERR_KIND_INVALID, "'%s' is too long for sockets: a shorter COCOS_RUN_DIR is wanted",
+                 vm->host->vms_dir);
+        vm->record.dir[0] = '\0';
+        return STEP_FAILED;
+    }
+    if (!stage_dir_open(vm->record.dir, 0700, &fd, e))
+        return STEP_FAILED;
+    mgr_vm_path(vm, "qemu.log", path);
+    vm->log_fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    if (vm->log_fd < 0) {
+        err_fail_os(e, "open %s", path);
+        return STEP_FAILED;
+    }
+    return STEP_DONE;
+}
+
+static enum step_result remove_directory(struct mgr_vm *vm)
+{
+    CLEANUP(fd_done) int fd = open(vm->host->vms_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct err e = ERR_INIT;
+
+    fd_done(&vm->log_fd);
+    if (vm->record.dir[0] && fd >= 0 && !stage_remove_tree(fd, vm->record.id, &e))
+        log_error("VM %s: %s", vm->record.id, err_text(&e));
+    return STEP_DONE;
+}
+
+/* -------------------------------------------------------------------- shares */
+
+static enum step_result write_shares(struct mgr_vm *vm, struct err *e)
+{
+    CLEANUP(fd_done) int env_fd = -1;
+    CLEANUP(fd_done) int certs_fd = -1;
+    char env[MGR_PATH_MAX];
+    char certs[MGR_PATH_MAX];
+    bool ok;
+
+    mgr_vm_path(vm, "env", env);
+    mgr_vm_path(vm, "certs", certs);
+    ok = stage_dir_open(env, 0700, &env_fd, e) && stage_dir_open(certs, 0700, &certs_fd, e) &&
+         mgr_write_shares(vm->request, vm->record.id, env_fd, certs_fd, e);
+    return ok ? STEP_DONE : STEP_FAILED;
+}
+
+/* ---------------------------------------------------------------------- port */
+
+static enum step_result take_port(struct mgr_vm *vm, struct err *e)
+{
+    const struct mgr_qemu_settings *q = &vm->host->settings->qemu;
+    uint16_t first;
+    uint16_t last;
+
+    if (!mgr_port_range(q->host_fwd_range, &first, &last, e) ||
+        !mgr_port_take(q->host_fwd_addr, first, last, &vm->port, e))
+        return STEP_FAILED;
+    vm->record.agent_port = vm->port.number;
+    return STEP_DONE;
+}
+
+static enum step_result release_port(struct mgr_vm *vm)
+{
+    mgr_port_release(&vm->port);
+    return STEP_DONE;
+}
+
+/* ------------------------------------------------------------------ firmware */
+
+static bool copy_file(const char *from, const char *to, struct err *e)
+{
+    CLEANUP(fd_done) int in = open(from, O_RDONLY | O_CLOEXEC);
+    CLEANUP(fd_done) int out = -1;
+    CLEANUP(mem_done) uint8_t *block = mem_new(65536, e);
+
+    if (!block)
+        return false;
+    if (in < 0)
+        return err_fail_os(e, "open %s", from);
+    out = open(to, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    if (out < 0)
+        return err_fail_os(e, "make %s", to);
+    for (;;) {
+        ssize_t n = read(in, block, 65536);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_fail_os(e, "read %s", from);
+        if (n == 0)
+            return true;
+        if (!stage_write_all(out, slice_of(block, (size_t)n), e))
+            return err_wrap(e, "copy %s", from);
+    }
+}
+
+static enum step_result copy_firmware(struct mgr_vm *vm, struct err *e)
+{
+    const struct mgr_vm_host *h = vm->host;
+
+    mgr_vm_path(vm, "OVMF_VARS.fd", vm->vars);
+    if (h->snp || h->tdx || strcmp(h->settings->qemu.boot, "measured") != 0)
+        return STEP_DONE;
+    return copy_file(h->settings->qemu.ovmf_vars_file, vm->vars, e) ? STEP_DONE : STEP_FAILED;
+}
+
+/* ----------------------------------------------------------------------- TPM */
+
+static bool socket_answers(const char *path)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    CLEANUP(fd_done) int fd = -1;
+
+    if (strlen(path) >= sizeof(at.sun_path))
+        return false;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    memcpy(at.sun_path, path, strlen(path) + 1);
+    return fd >= 0 && connect(fd, (const struct sockaddr *)&at, sizeof(at)) == 0;
+}
+
+/*
+ * swtpm takes one connection after another on its control socket, so asking
+ * by connecting does no harm as long as --terminate is not given; it is ended
+ * by us, or by its own end of the directory.
+ */
+static void probe_tpm(uv_timer_t *timer)
+{
+    struct mgr_vm *vm = timer->data;
+    char path[MGR_PATH_MAX];
+    struct err e = ERR_INIT;
+
+    mgr_vm_path(vm, "tpm.sock", path);
+    if (socket_answers(path)) {
+        mgr_vm_step_done(vm);
+        return;
+    }
+    if (mgr_vm_age_ms(vm) < MGR_VM_READY_MS) {
+        mgr_vm_timer(vm, PROBE_MS, probe_tpm);
+        return;
+    }
+    err_fail(&e, ERR_KIND_TIMEOUT, "the software TPM (swtpm) does not answer at %s after %d s", path,
+             MGR_VM_READY_MS / 1000);
+    mgr_vm_fail(vm, &e);
+}
+
+static enum step_result start_tpm(struct mgr_vm *vm, struct err *e)
+{
+    CLEANUP(fd_done) int fd = -1;
+    char state[MGR_PATH_MAX];
+    char socket_path[MGR_PATH_MAX];
+    char state_arg[MGR_PATH_MAX + 8];
+    char ctrl_arg[MGR_PATH_MAX + 32];
+    char *argv[] = {
+        (char *)vm->host->swtpm, "socket", "--tpm2", "--tpmstate", state_arg, "--ctrl", ctrl_arg, NULL
+    };
+
+    if (!vm->host->swtpm[0])
+        return STEP_DONE;
+    mgr_vm_path(vm, "tpm", state);
+    mgr_vm_path(vm, "tpm.sock", socket_path);
+    snprintf(state_arg, sizeof(state_arg), "dir=%s", state);
+    snprintf(ctrl_arg, sizeof(ctrl_arg), "type=unixio,path=%s", socket_path);
+    if (!stage_dir_open(state, 0700, &fd, e) ||
+        !mgr_process_spawn(vm->host->loop, argv, vm->log_fd, mgr_vm_swtpm_ended, vm, &vm->swtpm, e)) {
+        err_wrap(e, "software TPM");
+        return STEP_FAILED;
+    }
+    vm->record.swtpm = mgr_process_id(vm->swtpm);
+    mgr_vm_timer(vm, 1, probe_tpm);
+    return STEP_WAIT;
+}
+
+static enum step_result stop_tpm(struct mgr_vm *vm)
+{
+    if (!vm->swtpm)
+        return STEP_DONE;
+    mgr_process_signal(vm->swtpm, SIGKILL);
+    return STEP_WAIT;
+}
+
+/* ---------------------------------------------------------------------- QEMU */
+
+static enum step_result start_qemu(struct mgr_vm *vm, struct err *e)
+{
+    const struct mgr_vm_host *h = vm->host;
+    const struct mgr_qemu_settings *q = &h->settings->qemu;
+    char env[MGR_PATH_MAX];
+    char certs[MGR_PATH_MAX];
+    char qmp[MGR_PATH_MAX];
+    char console[MGR_PATH_MAX];
+    char tpm[MGR_PATH_MAX] = "";
+    CLEANUP(mem_done)
+    char *words = mem_format(e, "%s%s", vm->request->aa_kbs_params[0] ? "agent.aa_kbc_params=" : "",
+                             vm->request->aa_kbs_params);
+    struct mgr_launch l = {
+        .start_id = vm->record.start_id,
+        .extra_cmdline = words,
+        .ovmf_vars = vm->vars,
+        .disk = vm->record.disk,
+        .certs_dir = q->certs_mount[0] ? q->certs_mount : certs,
+        .env_dir = q->env_mount[0] ? q->env_mount : env,
+        .qmp_socket = qmp,
+        .console_socket = console,
+        .tpm_socket = tpm,
+        .cpu = h->cpu,
+        .agent_port = vm->record.agent_port,
+        .kvm = h->kvm,
+        .snp = h->snp,
+        .tdx = h->tdx,
+        .gpu = h->gpu,
+    };
+
+    if (!words)
+        return STEP_FAILED;
+    mgr_vm_path(vm, "env", env);
+    mgr_vm_path(vm, "certs", certs);
+    mgr_vm_path(vm, "qmp", qmp);
+    mgr_vm_path(vm, "console", console);
+    if (h->swtpm[0])
+        mgr_vm_path(vm, "tpm.sock", tpm);
+    if (!mgr_qemu_argv(h->settings, &l, &vm->argv, e) ||
+        !mgr_process_spawn(h->loop, vm->argv.at, vm->log_fd, mgr_vm_qemu_ended, vm, &vm->qemu, e))
+        return STEP_FAILED;
+    vm->record.qemu = mgr_process_id(vm->qemu);
+    return STEP_DONE;
+}
+
+static void kill_now(uv_timer_t *timer)
+{
+    struct mgr_vm *vm = timer->data;
+
+    if (vm->qemu)
+        mgr_process_signal(vm->qemu, SIGKILL);
+}
+
+static void terminate_now(uv_timer_t *timer)
+{
+    struct mgr_vm *vm = timer->data;
+
+    if (!vm->qemu)
+        return;
+    log_warn("VM %s: the guest did not end within %d s", vm->record.id, MGR_VM_POWERDOWN_MS / 1000);
+    mgr_process_signal(vm->qemu, SIGTERM);
+    mgr_vm_timer(vm, MGR_VM_TERM_MS, kill_now);
+}
+
+/* The guest is asked, then QEMU is, then neither. */
+static enum step_result stop_qemu(struct mgr_vm *vm)
+{
+    struct err e = ERR_INIT;
+
+    if (!vm->qemu)
+        return STEP_DONE;
+    if (vm->graceful && vm->qmp && qmp_command(vm->qmp, "system_powerdown", NULL, NULL, &e)) {
+        mgr_vm_timer(vm, MGR_VM_POWERDOWN_MS, terminate_now);
+        return STEP_WAIT;
+    }
+    mgr_process_signal(vm->qemu, SIGKILL);
+    return STEP_WAIT;
+}
+
+/* ------------------------------------------------------------ QMP and console */
+
+static void on_console(const struct err *why, void *ctx)
+{
+    struct mgr_vm *vm = ctx;
+
+    if (why && !vm->adopted)
+        mgr_vm_fail(vm, why);
+    else if (why)
+        log_warn("VM %s: %s", vm->record.id, err_text(why)); /* the VM runs all the same */
+    else if (!vm->adopted)
+        mgr_vm_step_done(vm);
+}
+
+static void on_qmp_ready(struct qmp *q, void *ctx)
+{
+    struct mgr_vm *vm = ctx;
+    char path[MGR_PATH_MAX];
+    struct err e = ERR_INIT;
+
+    (void)q;
+    mgr_vm_path(vm, "console", path);
+    if (!mgr_console_open(vm->host->loop, path, on_console, vm, &vm->console, &e))
+        mgr_vm_fail(vm, &e);
+}
+
+static void on_qmp_event(struct qmp *q, const char *name, const json_t *data, void *ctx)
+{
+    struct mgr_vm *vm = ctx;
+    const char *reason = json_string_value(json_object_get(data, "reason"));
+
+    (void)q;
+    log_debug("VM %s: QEMU says %s", vm->record.id, name);
+    if (strcmp(name, "SHUTDOWN") == 0)
+        snprintf(vm->guest_said, sizeof(vm->guest_said), "%s", reason ? reason : "shutdown");
+    else if (strcmp(name, "GUEST_PANICKED") == 0)
+        snprintf(vm->guest_said, sizeof(vm->guest_said), "the guest panicked");
+}
+
+static void on_qmp_closed(struct qmp *q, const struct err *why, void *ctx)
+{
+    struct mgr_vm *vm = ctx;
+
+    (void)q;
+    vm->qmp = NULL;
+    if (vm->state == MGR_VM_PROVISION)
+        mgr_vm_fail(vm, why);
+    else
+        log_debug("VM %s: %s", vm->record.id, err_text(why)); /* how QEMU fares, its process tells */
+}
+
+static const struct qmp_events qmp_handlers = { on_qmp_ready, on_qmp_event, on_qmp_closed };
+
+bool mgr_vm_attach(struct mgr_vm *vm, struct err *e)
+{
+    char path[MGR_PATH_MAX];
+
+    mgr_vm_path(vm, "qmp", path);
+    return qmp_connect(vm->host->loop, path, MGR_VM_READY_MS, &qmp_handlers, vm, &vm->qmp, e);
+}
+
+static enum step_result attach(struct mgr_vm *vm, struct err *e)
+{
+    return mgr_vm_attach(vm, e) ? STEP_WAIT : STEP_FAILED;
+}
+
+/* -------------------------------------------------------------------- record */
+
+static enum step_result write_record(struct mgr_vm *vm, struct err *e)
+{
+    if (vm->ttl_ms)
+        vm->record.ttl_until_mono_ms = clock_mono_ms(vm->host->clock) + vm->ttl_ms;
+    return mgr_record_write(vm->host->records_fd, &vm->record, e) ? STEP_DONE : STEP_FAILED;
+}
+
+static enum step_result remove_record(struct mgr_vm *vm)
+{
+    struct err e = ERR_INIT;
+
+    if (!mgr_record_remove(vm->host->records_fd, vm->record.id, &e))
+        log_error("%s", err_text(&e));
+    return STEP_DONE;
+}
+
+/* ----------------------------------------------------------------------- run */
+
+static void on_cont(const json_t *result, const char *why, void *ctx)
+{
+    struct mgr_vm *vm = ctx;
+    struct err e = ERR_INIT;
+
+    (void)result;
+    if (vm->unwinding)
+        return;
+    if (!why) {
+        mgr_vm_step_done(vm);
+        return;
+    }
+    err_fail(&e, ERR_KIND_UNAVAILABLE, "QEMU does not run the VM: %s", why);
+    mgr_vm_fail(vm, &e);
+}
+
+static enum step_result run(struct mgr_vm *vm, struct err *e)
+{
+    if (!vm->qmp) {
+        err_fail(e, ERR_KIND_UNAVAILABLE, "QMP was lost");
+        return STEP_FAILED;
+    }
+    return qmp_command(vm->qmp, "cont", on_cont, vm, e) ? STEP_WAIT : STEP_FAILED;
+}
+
+/*
+ * The record comes last and goes first: a VM without one is nobody's, and the
+ * next manager ends what it finds of it by its directory (sweep.h).
+ */
+const struct vm_step mgr_vm_steps[] = {
+    { "admission", admit, NULL },        { "directory", make_directory, remove_directory },
+    { "shares", write_shares, NULL },    { "port", take_port, release_port },
+    { "firmware", copy_firmware, NULL }, { "record", write_record, remove_record },
+    { "tpm", start_tpm, stop_tpm },      { "qemu", start_qemu, stop_qemu },
+    { "attach", attach, detach },        { "run", run, NULL },
+};
+const size_t mgr_vm_step_count = ARRAY_LEN(mgr_vm_steps);
+
+const char *const *mgr_vm_step_names(void)
+{
+    static const char *names[ARRAY_LEN(mgr_vm_steps) + 1];
+
+    for (size_t i = 0; i < ARRAY_LEN(mgr_vm_steps); i++)
+        names[i] = mgr_vm_steps[i].name;
+    return names;
+}
