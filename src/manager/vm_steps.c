@@ -443,7 +443,7 @@ const struct vm_step mgr_vm_steps[] = {
     { "shares", write_shares, NULL },    { "port", take_port, release_port },
     { "firmware", copy_firmware, NULL }, { "record", write_record, remove_record },
     { "tpm", start_tpm, stop_tpm },      { "qemu", start_qemu, stop_qemu },
-    { "attach", attach, detach },        { "run", run, NULL },
+    { "attach", attach, NULL },        { "run", run, NULL },
 };
 const size_t mgr_vm_step_count = ARRAY_LEN(mgr_vm_steps);
 
