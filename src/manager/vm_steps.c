@@ -439,11 +439,16 @@ static enum step_result run(struct mgr_vm *vm, struct err *e)
  * next manager ends what it finds of it by its directory (sweep.h).
  */
 const struct vm_step mgr_vm_steps[] = {
-    { "admission", admit, NULL },        { "directory", make_directory, remove_directory },
-    { "shares", write_shares, NULL },    { "port", take_port, release_port },
-    { "firmware", copy_firmware, NULL }, { "record", write_record, remove_record },
-    { "tpm", start_tpm, stop_tpm },      { "qemu", start_qemu, stop_qemu },
-    { "attach", attach, NULL },        { "run", run, NULL },
+    { "admission", admit, NULL },
+    { "directory", make_directory, remove_directory },
+    { "shares", write_shares, NULL },
+    { "port", take_port, release_port },
+    { "firmware", copy_firmware, NULL },
+    { "tpm", start_tpm, stop_tpm },
+    { "qemu", start_qemu, stop_qemu },
+    { "attach", attach, NULL },
+    { "run", run, NULL },
+    { "record", write_record, remove_record }, /* one a line: the order is the point */
 };
 const size_t mgr_vm_step_count = ARRAY_LEN(mgr_vm_steps);
 
