@@ -1,0 +1,43 @@
+/*
+ * All VMs of a manager, and the service ManagerService.
+ */
+#ifndef MANAGER_FLEET_H
+#define MANAGER_FLEET_H
+
+#include "manager/vm.h"
+#include "rpc/server.h"
+
+struct mgr_fleet;
+
+/*
+ * Adopts or sweeps what an earlier manager left, and is then ready for calls.
+ * host is borrowed until mgr_fleet_free.
+ */
+bool mgr_fleet_new(const struct mgr_vm_host *host, struct mgr_fleet **ret, struct err *e) MUST_CHECK;
+
+/* manager.ManagerService; its service context is the fleet. */
+const struct rpc_service *mgr_fleet_service(void);
+
+/* Lets go of all VMs, which run on; those still being made are ended. freed comes when none is left. */
+void mgr_fleet_abandon(struct mgr_fleet *f, void (*freed)(void *ctx), void *ctx);
+void mgr_fleet_free(struct mgr_fleet *f);
+
+/* Calls each() for every VM. */
+void mgr_fleet_each(const struct mgr_fleet *f, void (*each)(const struct mgr_vm *vm, void *ctx), void *ctx);
+const struct mgr_vm *mgr_fleet_find(const struct mgr_fleet *f, const char *id);
+
+/* Figures for health and metrics. */
+#define MGR_KIND_COUNT (ERR_KIND_INTERNAL + 1)
+#define MGR_BUCKET_COUNT 8
+extern const uint64_t mgr_create_bucket_ms[MGR_BUCKET_COUNT];
+struct mgr_fleet_figures {
+    size_t by_state[MGR_VM_STOPPING + 1];
+    uint64_t created, create_failed, ended;
+    uint64_t failed_by_kind[MGR_KIND_COUNT];
+    uint64_t create_ms_sum;
+    uint64_t create_ms_buckets[MGR_BUCKET_COUNT]; /* cumulative, by mgr_create_bucket_ms */
+    char last_error[256];
+};
+void mgr_fleet_figures(const struct mgr_fleet *f, struct mgr_fleet_figures *ret);
+
+#endif

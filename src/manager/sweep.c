@@ -1,0 +1,98 @@
+#include "manager/sweep.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/stage.h"
+#include "base/text.h"
+
+#define CMDLINE_MAX ((size_t)256 * 1024)
+#define END_WAIT_MS 5000
+
+/* True when the process's arguments name the directory. */
+static bool names_dir(const char *pid, const char *dir)
+{
+    CLEANUP(buf_done) struct buf args = BUF_INIT(CMDLINE_MAX);
+    struct err e = ERR_INIT;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%.16s/cmdline", pid);
+    if (!stage_read_file(path, &args, &e))
+        return false;
+    return args.len && memmem(buf_slice(&args).at, args.len, dir, strlen(dir)) != NULL;
+}
+
+static bool kill_one(const char *pid, const char *dir)
+{
+    struct err e = ERR_INIT;
+    uint64_t number;
+
+    if (!text_parse_u64(slice_of_str(pid), 2, INT32_MAX, &number, &e) || (pid_t)number == getpid())
+        return false;
+    if (!names_dir(pid, dir))
+        return false;
+
+    CLEANUP(fd_done) int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)number, 0);
+    struct pollfd end = { pidfd, POLLIN, 0 };
+
+    /* Looked at again now that the pidfd holds it fast: the pid may have changed hands. */
+    if (pidfd < 0 || !names_dir(pid, dir) || syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) != 0)
+        return false;
+    poll(&end, 1, END_WAIT_MS);
+    return true;
+}
+
+static unsigned kill_all(const char *dir)
+{
+    DIR *proc = opendir("/proc");
+    struct dirent *entry;
+    unsigned killed = 0;
+
+    while (proc && (entry = readdir(proc)))
+        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && kill_one(entry->d_name, dir))
+            killed++;
+    if (proc)
+        closedir(proc);
+    return killed;
+}
+
+bool mgr_sweep_vm(const char *vms_dir, const char *id, unsigned *ret_killed, struct err *e)
+{
+    CLEANUP(fd_done) int fd = open(vms_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char dir[512];
+    int n = snprintf(dir, sizeof(dir), "%s/%s/", vms_dir, id);
+
+    if (n < 0 || (size_t)n >= sizeof(dir))
+        return err_fail(e, ERR_KIND_INVALID, "'%s/%s' is too long", vms_dir, id);
+    if (fd < 0)
+        return err_fail_os(e, "open %s", vms_dir);
+    *ret_killed = kill_all(dir);
+    return stage_remove_tree(fd, id, e) || err_wrap(e, "remove what is left of VM %s", id);
+}
+
+bool mgr_sweep(const char *vms_dir, bool (*keep)(const char *id, void *ctx),
+               void (*swept)(const char *id, unsigned killed, void *ctx), void *ctx, struct err *e)
+{
+    DIR *dir = opendir(vms_dir);
+    struct dirent *entry;
+    bool ok = true;
+
+    if (!dir)
+        return err_fail_os(e, "list %s", vms_dir);
+    while (ok && (entry = readdir(dir))) {
+        unsigned killed;
+
+        if (entry->d_name[0] == '.' || keep(entry->d_name, ctx))
+            continue;
+        ok = mgr_sweep_vm(vms_dir, entry->d_name, &killed, e);
+        if (ok)
+            swept(entry->d_name, killed, ctx);
+    }
+    closedir(dir);
+    return ok;
+}
