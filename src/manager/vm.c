@@ -391,6 +391,7 @@ bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *recor
     vm->told = true;
     vm->state = MGR_VM_RUNNING;
     vm->step = mgr_vm_step_count - 1;
+    *ret = vm; /* before anything can end it */
     /* Its TPM is found first: should QEMU be gone, it has to be ended as well. */
     if (record->swtpm.pid &&
         !mgr_process_adopt(host->loop, &record->swtpm, mgr_vm_swtpm_ended, vm, &vm->swtpm, &ignored))
@@ -401,6 +402,5 @@ bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *recor
         return false;
     }
     start_ttl(vm);
-    *ret = vm;
     return true;
 }

@@ -51,7 +51,10 @@ bool mgr_vm_create(const struct mgr_vm_host *host, const Manager__CreateReq *req
                    const struct mgr_vm_events *events, void *ctx, struct mgr_vm **ret,
                    struct err *e) MUST_CHECK;
 
-/* Takes over a VM of an earlier manager. MISSING when its QEMU is gone: what it left is removed then. */
+/*
+ * Takes over a VM of an earlier manager. MISSING when its QEMU is gone: what it
+ * left is removed then, and `ended` tells when; *ret is set also in that case.
+ */
 bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *record,
                   const struct mgr_vm_events *events, void *ctx, struct mgr_vm **ret,
                   struct err *e) MUST_CHECK;
