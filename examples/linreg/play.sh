@@ -9,8 +9,8 @@ play_prepare() {
     title "1. A key pair, an algorithm, a dataset"
     say "One person brings the algorithm and the data and takes the result here; all three roles sign with" \
         "this key. (make demo EXAMPLE=two-providers shows owners who don't trust each other.)"
-    shown cocos-cli keys
-    run env -C "$tmp" cocos-cli keys || fail "no keys were made"
+    shown cocos-cli keys -k ecdsa
+    run env -C "$tmp" cocos-cli keys -k ecdsa || fail "no keys were made"
     say "" "The algorithm: $algorithm fits a line by least squares." \
         "The dataset: $dataset, 344 penguins (examples/linreg/ORIGIN.md)."
     shown cocos-cli checksum "$dataset"

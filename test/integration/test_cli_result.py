@@ -1,20 +1,15 @@
 """cocos-cli against an agent in Python: results, TLS, and what a terminal shows."""
 # test-deadline: 300
 
-import errno
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
-import struct
-import subprocess
-import termios
 import threading
 
 import harness
 import pyagent
+import terminal
 from pyagent import MIB
 
 
@@ -210,26 +205,8 @@ class Terminal(pyagent.TestCase):
     """Progress bars: only where somebody can see them."""
 
     def on_terminal(self, *args, columns=80, env=None):
-        """Exit code and all that the terminal saw."""
-        controller, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = subprocess.Popen([harness.need_binary("cocos-cli"), *args], cwd=self.dir,
-                                   env=self.environment(self.env(env)), stdin=subprocess.DEVNULL,
-                                   stdout=terminal, stderr=terminal, start_new_session=True)
-        os.close(terminal)
-        seen = b""
-        while True:
-            try:
-                data = os.read(controller, 65536)
-            except OSError as e:
-                if e.errno != errno.EIO:
-                    raise
-                break
-            if not data:
-                break
-            seen += data
-        os.close(controller)
-        return process.wait(harness.deadline(20)), seen.decode()
+        return terminal.run([harness.need_binary("cocos-cli"), *args], self.dir, self.environment(self.env(env)),
+                            columns)
 
     def test_upload_has_a_bar_that_ends_at_hundred(self):
         self.serve()

@@ -7,19 +7,26 @@ import signal
 import subprocess
 
 import harness
+import terminal
 
 # The same line that any statistics program fits over these 342 penguins.
 INTERCEPT, SLOPE, R_SQUARED = -5780.831358, 49.685566, 0.758993
 
 
 class OfDemo(harness.TestCase):
-    def start(self, example="linreg", kind="bin", env=None):
+    SCRIPT = os.path.join(harness.ROOT, "examples", "demo.sh")
+
+    def demo_env(self, example="linreg", kind="bin"):
         self.temp = self.make_dir("tmp")
-        more = {"BUILD": harness.BUILD, "EXAMPLE": example, "KIND": kind, "TMPDIR": self.temp,
+        return {"BUILD": harness.BUILD, "EXAMPLE": example, "KIND": kind, "TMPDIR": self.temp, "NO_COLOR": "1",
                 "DEMO_PATIENCE_S": str(int(harness.deadline(60)))}
-        more.update(env or {})
-        return self.daemon("/bin/bash", os.path.join(harness.ROOT, "examples", "demo.sh"), env=more, ready=False,
-                           label="demo")
+
+    def start(self, example="linreg", kind="bin", env=None):
+        return self.daemon("/bin/bash", self.SCRIPT, env={**self.demo_env(example, kind), **(env or {})},
+                           ready=False, label="demo")
+
+    def on_terminal(self, keys=None):
+        return terminal.run(["/bin/bash", self.SCRIPT], self.dir, self.environment(self.demo_env()), keys=keys)
 
     def processes_in_temp(self):
         """Whatever still works in the demo's directory or was started from it."""
@@ -72,6 +79,14 @@ class Demo(OfDemo):
         demo = self.check_run(example="two-providers")
         self.assertIn("Failed to upload dataset due to error", demo.err)
         self.assertIn("Error retrieving computation result", demo.err)
+
+    def test_on_a_terminal_with_bars(self):
+        code, seen = self.on_terminal()
+        self.assertEqual(code, 0, seen)
+        for text in ("🚀 Uploading algorithm [", "📦 Uploading data [", "📥 Downloading result [", "] [100%]",
+                     "cvms-test | ", '"slope": 49.685566'):
+            self.assertIn(text, seen)
+        self.check_nothing_left()
 
     def test_unknown_example_and_kind_are_bad_usage(self):
         self.assertEqual(self.start(example="../x").wait(), 2)
@@ -126,6 +141,12 @@ class Interrupted(OfDemo):
         for moment in ("1. A key pair", "The agent connects", "4. The computation"):
             with self.subTest(moment):
                 self.check(moment, signal.SIGTERM, 143)
+
+    def test_ctrl_c_typed_on_a_terminal(self):
+        code, seen = self.on_terminal(keys={"The agent listens at": "\x03"})
+        self.assertEqual(code, 130, seen)
+        self.assertIn("demo: interrupted; all programs are stopped, all files removed", seen)
+        self.check_nothing_left()
 
     def test_closed_terminal(self):
         self.check("3. Algorithm and data", signal.SIGHUP, 129)
