@@ -1,5 +1,6 @@
 #include "agent/upload.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -14,11 +15,13 @@
 #define UPLOADS_MAX 64
 #define REQUIREMENTS_MAX ((uint64_t)16 * 1024 * 1024)
 #define WRITEBACK_EVERY ((uint64_t)8 * 1024 * 1024)
+#define CACHED_MAX ((uint64_t)64 * 1024 * 1024) /* of a file, for whoever reads it next */
 #define NAME_MAX_LEN 255
 
 /*
- * One Algo or Data call. A message is hashed and written in the pool while the
- * next one arrives; a third is not asked for before the first is done.
+ * One Algo or Data call. A message is hashed and written in the pool, both at
+ * once, while the next one arrives; a third is not asked for before the first
+ * is done.
  */
 struct upload {
     struct comp *c;
@@ -32,7 +35,8 @@ struct upload {
     struct stage_file file;
     struct stage_file extra; /* requirements */
     struct hash *hash;
-    uint64_t written_back;
+    uint64_t written_back; /* bytes whose way to the disk has begun     */
+    uint64_t write_begun;  /* of those, where the latest stretch begins */
     char filename[NAME_MAX_LEN + 1];
     bool named; /* the filename of a bound signature is settled */
 
@@ -45,6 +49,9 @@ struct upload {
     bool committing; /* and what is committed */
     size_t dataset;
     struct job job;
+    struct job hashing;                     /* beside it: neither waits for the other */
+    unsigned halves;                        /* of the two that are not done           */
+    struct err half_failure;                /* the first one's                        */
     char outcome[RPC_STATUS_TEXT_MAX + 64]; /* why it failed, for the log */
     bool answered;
 };
@@ -392,8 +399,6 @@ static bool store(struct upload *u, struct err *e)
     if (u->kind == FSM_RPC_ALGO && u->aux.len > 0 && !stage_file_write(&u->extra, u->aux, e))
         return err_wrap(e, "error staging requirements file: writing file \"%s/%s\"", u->c->work.path,
                         WORK_REQUIREMENTS);
-    if (!hash_add(u->hash, u->data, e))
-        return false;
     if (stage_file_write(&u->file, u->data, e))
         return true;
     if (u->kind == FSM_RPC_ALGO)
@@ -402,35 +407,65 @@ static bool store(struct upload *u, struct err *e)
     return err_wrap(e, "error writing dataset to file");
 }
 
+/*
+ * The disk starts early, so that the last flush has little left to wait for.
+ * Of a large file, what is on disk leaves memory: the pages are used again for
+ * what comes next, which is faster than to take ever new ones, and a guest
+ * keeps its memory. What went wrong on the way is told here and not again by
+ * the last flush; that a file system can't do it at all is no fault.
+ */
+static bool write_back(struct upload *u, struct err *e)
+{
+    const unsigned whole = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    off_t begun = (off_t)u->write_begun, mid = (off_t)u->written_back, end = (off_t)u->file.len;
+
+    (void)!sync_file_range(u->file.fd, mid, end - mid, SYNC_FILE_RANGE_WRITE);
+    if (u->write_begun >= CACHED_MAX) {
+        if (sync_file_range(u->file.fd, begun, mid - begun, whole) != 0 &&
+            (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+            return err_fail_os(e, "flush");
+        (void)!posix_fadvise(u->file.fd, begun, mid - begun, POSIX_FADV_DONTNEED);
+    }
+    u->write_begun = u->written_back;
+    u->written_back = u->file.len;
+    return true;
+}
+
 static bool store_run(void *ctx, struct err *e)
 {
     struct upload *u = ctx;
 
     if (!store(u, e))
         return false;
-    /* The disk starts early, so that the last flush has little left to wait for. */
-    if (u->file.len - u->written_back >= WRITEBACK_EVERY) {
-        (void)!sync_file_range(u->file.fd, (off_t)u->written_back, (off_t)(u->file.len - u->written_back),
-                               SYNC_FILE_RANGE_WRITE);
-        u->written_back = u->file.len;
-    }
-    return true;
+    return u->file.len - u->written_back < WRITEBACK_EVERY || write_back(u, e) ||
+           err_wrap(e, "error writing dataset to file");
+}
+
+static bool hash_run(void *ctx, struct err *e)
+{
+    struct upload *u = ctx;
+
+    return hash_add(u->hash, u->data, e);
 }
 
 static void take(struct upload *u, struct buf *body);
 
-static void store_done(void *ctx, bool ok, struct err *e)
+static void half_done(void *ctx, bool ok, struct err *e)
 {
     struct upload *u = ctx;
 
+    if (!ok && u->half_failure.kind == ERR_KIND_NONE)
+        u->half_failure = *e;
+    if (--u->halves > 0)
+        return;
     u->working = false;
     buf_done(&u->body);
     if (!u->call) {
         upload_free(u);
         return;
     }
-    if (!ok)
-        fail_err(u, RPC_UNKNOWN, e);
+    if (u->half_failure.kind != ERR_KIND_NONE)
+        fail_err(u, RPC_UNKNOWN, &u->half_failure);
     if (u->answered)
         return;
     if (u->has_waiting) {
@@ -475,7 +510,9 @@ static void take(struct upload *u, struct buf *body)
         return;
     }
     u->working = true;
-    job_start(u->c->d.loop, &u->job, store_run, store_done, u);
+    u->halves = 2;
+    job_start(u->c->d.loop, &u->hashing, hash_run, half_done, u);
+    job_start(u->c->d.loop, &u->job, store_run, half_done, u);
     rpc_call_want(u->call);
 }
 
@@ -565,6 +602,7 @@ static void upload_open(struct rpc_call *call, struct comp *c, enum fsm_rpc kind
                           .kind = kind,
                           .grant = c->granted,
                           .started_ms = comp_now_ms(c),
+                          .half_failure = ERR_INIT,
                           .file = STAGE_FILE_INIT,
                           .extra = STAGE_FILE_INIT };
     c->granted_call = NULL;
