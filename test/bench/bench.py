@@ -97,6 +97,12 @@ class Computation:
             raise RuntimeError(f"cocos-cli {' '.join(args)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return seconds
 
+    def agent_cpu(self):
+        """Seconds of processor time the agent has used."""
+        with open(f"/proc/{self.agent.pid}/stat", encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def staged(self, name, size):
         """Whether the dataset lies whole under its final name."""
         for folder, _, files in os.walk(self.folder):
@@ -131,17 +137,17 @@ def upload(harness, size, rate):
         computation = Computation(harness, data, known)
         try:
             computation.cli("algo", computation.algo, computation.key)
-            before = computation.agent.status("VmHWM")
+            before, cpu = computation.agent.status("VmHWM"), computation.agent_cpu()
             seconds = computation.cli("data", "--hash", known, data, computation.key)
             if not computation.staged("data.bin", size):
                 raise RuntimeError("the dataset is not where the agent should have put it")
-            peak = computation.agent.status("VmHWM")
+            peak, cpu = computation.agent.status("VmHWM"), computation.agent_cpu() - cpu
         finally:
             computation.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {"bytes": size, "seconds": seconds, "bytes_per_second": size / seconds, "ratio": size / seconds / rate,
-            "agent_peak_rss_mib": peak / 1024, "agent_rss_before_mib": before / 1024}
+            "agent_cpu_seconds": cpu, "load": os.getloadavg()[0], "agent_peak_rss_mib": peak / 1024, "agent_rss_before_mib": before / 1024}
 
 
 def measure_upload(harness, args):
@@ -155,12 +161,15 @@ def measure_upload(harness, args):
 def show_upload(result):
     best = max(result["sha3_256_bytes_per_second"].values())
     say(f"upload, against SHA3-256 at {best / MIB:.0f} MiB/s on one core")
-    say("        size     seconds       MiB/s    ratio     peak memory of the agent")
+    say("        size     seconds       MiB/s    ratio     peak memory    processor time of the agent")
     for u in result["uploads"]:
         missed = ("" if u["ratio"] >= RATIO_AIM else f"  ratio below {RATIO_AIM}") + \
             ("" if u["agent_peak_rss_mib"] <= RSS_AIM_MIB else f"  memory above {RSS_AIM_MIB} MiB")
         say(f"{u['bytes'] / MIB:8.0f} MiB {u['seconds']:9.2f} {u['bytes_per_second'] / MIB:11.0f} {u['ratio']:8.2f}"
-            f" {u['agent_peak_rss_mib']:10.1f} MiB{missed}")
+            f" {u['agent_peak_rss_mib']:10.1f} MiB {u['agent_cpu_seconds']:9.2f} s{missed}")
+    if max(u["load"] for u in result["uploads"]) > os.cpu_count() * 1.5:
+        say("        (the machine was busy with other things: load "
+            f"{max(u['load'] for u in result['uploads']):.1f} on {os.cpu_count()} cores)")
 
 
 # --------------------------------------------------------------------- unary
