@@ -89,6 +89,8 @@ static int h2_session(struct rpc_conn *n, nghttp2_option *opt, nghttp2_session_c
     rpc_send_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(opt, 1);
     nghttp2_option_set_no_closed_streams(opt, 1);
+    /* We check headers ourselves: a path without a slash gets a gRPC status, not a reset (H2-6). */
+    nghttp2_option_set_no_http_messaging(opt, 1);
     nghttp2_option_set_max_outbound_ack(opt, ACKS_QUEUED_MAX);
     /* We count resets ourselves, to answer with ENHANCE_YOUR_CALM. */
     nghttp2_option_set_stream_reset_rate_limit(opt, 1u << 30, 1u << 20);
@@ -398,7 +400,7 @@ static void tick_keepalive(struct rpc_conn *n, uint64_t now)
         n->ping_pending = false;
         return;
     }
-    if (n->ping_pending && n->heard_ms > n->ping_sent_ms)
+    if (n->ping_pending && n->heard_ms >= n->ping_sent_ms)
         n->ping_pending = false;
     if (n->ping_pending) {
         if (now >= n->ping_sent_ms + n->cfg.keepalive_timeout_ms)
@@ -468,7 +470,7 @@ static uint64_t keepalive_at(const struct rpc_conn *n)
 {
     if (!watches_silence(n))
         return UINT64_MAX;
-    if (n->ping_pending && n->heard_ms <= n->ping_sent_ms)
+    if (n->ping_pending && n->heard_ms < n->ping_sent_ms)
         return n->ping_sent_ms + n->cfg.keepalive_timeout_ms;
     return n->heard_ms + n->cfg.keepalive_ms;
 }

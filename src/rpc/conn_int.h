@@ -75,8 +75,20 @@ struct rpc_out {
     struct buf body;
 };
 
+/* The pseudo headers a block had. */
+enum {
+    RPC_PSEUDO_METHOD = 1,
+    RPC_PSEUDO_SCHEME = 2,
+    RPC_PSEUDO_PATH = 4,
+    RPC_PSEUDO_AUTHORITY = 8,
+    RPC_PSEUDO_STATUS = 16
+};
+
 /* What the header blocks of a stream said. */
 struct rpc_head {
+    unsigned pseudo;   /* bits of the above */
+    bool regular_seen; /* no pseudo header may follow */
+    bool malformed;    /* against RFC 9113, 8.2 and 8.3 */
     char *path;
     unsigned http_status;
     bool is_post;
@@ -129,6 +141,7 @@ struct rpc_call {
     struct rpc_out *queue, *queue_tail;
     size_t queued;
     uint64_t progress_ms; /* when queued last changed */
+    bool initial_seen;    /* client: the reply has begun */
     bool headers_sent;    /* given to nghttp2 */
     bool blocked;         /* the user met a full queue */
     bool tell_writable;

@@ -66,13 +66,17 @@ static void take_timeout(struct rpc_head *h, struct slice value)
     h->has_timeout = true;
 }
 
+/* Three digits, or 0. */
 static unsigned http_status(struct slice value)
 {
     unsigned n = 0;
 
-    for (size_t i = 0; i < value.len && i < 3; i++)
-        n = n * 10 + (unsigned)(value.at[i] - '0'); /* nghttp2 lets digits through only */
-    return n;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.at[i] < '0' || value.at[i] > '9')
+            return 0;
+        n = n * 10 + (unsigned)(value.at[i] - '0');
+    }
+    return value.len == 3 ? n : 0;
 }
 
 static bool is_grpc_type(struct slice value)
@@ -83,6 +87,52 @@ static bool is_grpc_type(struct slice value)
            (rest.len == 0 || rest.at[0] == '+' || rest.at[0] == ';');
 }
 
+static unsigned pseudo_bit(struct slice name)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } known[] = {
+        { ":method", RPC_PSEUDO_METHOD }, { ":scheme", RPC_PSEUDO_SCHEME },
+        { ":path", RPC_PSEUDO_PATH },     { ":authority", RPC_PSEUDO_AUTHORITY },
+        { ":status", RPC_PSEUDO_STATUS },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (slice_equal_str(name, known[i].name))
+            return known[i].bit;
+    }
+    return 0;
+}
+
+/* Fields that belong to one HTTP/1 connection (RFC 9113, 8.2.2). */
+static bool is_of_http1(struct slice name, struct slice value)
+{
+    static const char *const names[] = { "connection", "proxy-connection", "keep-alive", "transfer-encoding",
+                                         "upgrade" };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (slice_equal_str(name, names[i]))
+            return true;
+    }
+    return slice_equal_str(name, "te") && !slice_equal_str(value, "trailers");
+}
+
+static bool is_well_formed(struct rpc_head *h, struct slice name, struct slice value)
+{
+    if (!nghttp2_check_header_value_rfc9113(value.at, value.len))
+        return false;
+    if (name.len > 0 && name.at[0] == ':') {
+        unsigned bit = pseudo_bit(name);
+        bool fits = bit != 0 && !(h->pseudo & bit) && !h->regular_seen;
+
+        h->pseudo |= bit;
+        return fits;
+    }
+    h->regular_seen = true;
+    return nghttp2_check_header_name(name.at, name.len) && !is_of_http1(name, value);
+}
+
 void rpc_head_take(struct rpc_head *h, size_t max, struct slice name, struct slice value)
 {
     struct err e = ERR_INIT;
@@ -90,6 +140,10 @@ void rpc_head_take(struct rpc_head *h, size_t max, struct slice name, struct sli
     h->bytes += name.len + value.len + 32;
     if (h->bytes > max) {
         h->too_large = true;
+        return;
+    }
+    if (!is_well_formed(h, name, value)) {
+        h->malformed = true;
         return;
     }
     if (slice_equal_str(name, ":path")) {
@@ -149,11 +203,6 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t 
         rpc_conn_give_up(n, NGHTTP2_ENHANCE_YOUR_CALM, true, "the peer sends endless headers");
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
-    /* nghttp2 resets a stream whose path has no slash in front; gRPC wants a status before that (H2-6). */
-    if (slice_equal_str(key, ":path") && (value_len == 0 || value[0] != '/') && c->head.path) {
-        rpc_status_setf(&c->final, RPC_UNIMPLEMENTED, "malformed method name: \"%s\"", c->head.path);
-        rpc_send_refusal(c, 200, NULL);
-    }
     return 0;
 }
 
@@ -180,6 +229,9 @@ static bool request_is_valid(struct rpc_call *c)
         rpc_status_setf(&c->final, RPC_RESOURCE_EXHAUSTED, "the request's metadata is larger than %zu bytes",
                         c->conn->cfg.metadata_max);
         rpc_send_refusal(c, 200, NULL);
+    } else if (h->path[0] != '/') {
+        rpc_status_setf(&c->final, RPC_UNIMPLEMENTED, "malformed method name: \"%s\"", h->path);
+        rpc_send_refusal(c, 200, NULL);
     } else if (!h->is_post) {
         refuse(c, 405, RPC_INTERNAL, "gRPC requests are POST");
     } else if (!h->is_grpc) {
@@ -198,10 +250,34 @@ static bool request_is_valid(struct rpc_call *c)
     return false;
 }
 
-static void request_begins(struct rpc_call *c)
+/* A stream the peer has made us reset costs it as much as one it resets itself. */
+static void charge_reset(struct rpc_conn *n)
+{
+    if (!rpc_bucket_take(&n->resets, rpc_conn_now(n)))
+        rpc_conn_give_up(n, NGHTTP2_ENHANCE_YOUR_CALM, true, "the peer has too many streams reset");
+}
+
+static void malformed(struct rpc_call *c, const char *text)
 {
     struct rpc_conn *n = c->conn;
 
+    if (!c->has_final || n->cfg.role == RPC_ROLE_CLIENT)
+        rpc_status_setf(&c->final, RPC_INTERNAL, "%s", text);
+    c->has_final = true;
+    rpc_call_abort(c, NGHTTP2_PROTOCOL_ERROR);
+    charge_reset(n);
+}
+
+static void request_begins(struct rpc_call *c)
+{
+    const unsigned needed = RPC_PSEUDO_METHOD | RPC_PSEUDO_SCHEME | RPC_PSEUDO_PATH;
+    struct rpc_conn *n = c->conn;
+
+    if (c->head.malformed ||
+        (!c->head.too_large && (c->head.pseudo & (needed | RPC_PSEUDO_STATUS)) != needed)) {
+        malformed(c, "malformed request headers");
+        return;
+    }
     if (!request_is_valid(c))
         return;
     c->method = c->head.path;
@@ -276,19 +352,38 @@ static void reply_ends(struct rpc_call *c)
     c->head.md = (struct rpc_md)RPC_MD_INIT;
 }
 
+static void request_headers_end(struct rpc_call *c, const nghttp2_frame *f)
+{
+    if (f->headers.cat == NGHTTP2_HCAT_REQUEST)
+        request_begins(c);
+    else if (c->head.malformed || c->head.pseudo || !(f->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        malformed(c, "malformed request trailers");
+}
+
+static void reply_headers_end(struct rpc_call *c, bool last)
+{
+    const struct rpc_head *h = &c->head;
+    bool interim = h->http_status / 100 == 1;
+    unsigned pseudo = c->initial_seen ? 0 : RPC_PSEUDO_STATUS;
+
+    /* Interim replies come before the real one, trailers at the end, and nothing else anywhere. */
+    if (h->malformed || (!h->too_large && h->pseudo != pseudo) || (!last && c->initial_seen) ||
+        (last && interim)) {
+        malformed(c, "malformed reply headers");
+    } else if (last) {
+        reply_ends(c);
+    } else if (!interim) {
+        c->initial_seen = true;
+        reply_begins(c);
+    }
+}
+
 static void headers_end(struct rpc_call *c, const nghttp2_frame *f)
 {
-    bool last = f->hd.flags & NGHTTP2_FLAG_END_STREAM;
-
-    if (c->conn->cfg.role == RPC_ROLE_SERVER) {
-        if (f->headers.cat == NGHTTP2_HCAT_REQUEST)
-            request_begins(c);
-        return;
-    }
-    if (last)
-        reply_ends(c);
-    else if (c->head.http_status / 100 != 1) /* 1xx: the real one follows */
-        reply_begins(c);
+    if (c->conn->cfg.role == RPC_ROLE_SERVER)
+        request_headers_end(c, f);
+    else
+        reply_headers_end(c, f->hd.flags & NGHTTP2_FLAG_END_STREAM);
 }
 
 /* --------------------------------------------------------------------- frames */
@@ -434,11 +529,8 @@ static int on_invalid_frame(nghttp2_session *h2, const nghttp2_frame *f, int lib
     (void)h2;
     (void)f;
     (void)lib_error;
-    /* A peer that makes us reset streams is no better than one that resets them itself. */
-    if (rpc_bucket_take(&n->resets, rpc_conn_now(n)))
-        return 0;
-    rpc_conn_give_up(n, NGHTTP2_ENHANCE_YOUR_CALM, true, "the peer sends too many invalid frames");
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
+    charge_reset(n);
+    return rpc_conn_was_abused(n) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int on_data(nghttp2_session *h2, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t len,
@@ -450,7 +542,9 @@ static int on_data(nghttp2_session *h2, uint8_t flags, int32_t stream_id, const 
     (void)flags;
     /* The connection's window never waits for one call; each call's own window does. */
     nghttp2_session_consume_connection(h2, len);
-    if (!c || (n->cfg.role == RPC_ROLE_SERVER && c->end_queued))
+    if (c && n->cfg.role == RPC_ROLE_CLIENT && !c->initial_seen)
+        malformed(c, "the reply began without headers");
+    else if (!c || (n->cfg.role == RPC_ROLE_SERVER && c->end_queued))
         nghttp2_session_consume_stream(h2, stream_id, len);
     else
         rpc_call_take(c, slice_of(data, len));

@@ -109,7 +109,9 @@ struct rpc_call_events {
     void (*writable)(struct rpc_call *c, void *ctx);
 
     /* Server: the call has ended; status is what was sent, or CANCELLED / DEADLINE_EXCEEDED /
-     * UNAVAILABLE when it ended early. Client: the outcome of the call, with the trailing metadata. */
+     * UNAVAILABLE when it ended early. Client: the outcome of the call, with the trailing metadata;
+     * it comes after the last message has been taken (rpc_call_want), so cancel a call whose messages
+     * are not wanted. A deadline or a cancel does not wait. */
     void (*closed)(struct rpc_call *c, const struct rpc_status *status, const struct rpc_md *trailers,
                    void *ctx);
 };
