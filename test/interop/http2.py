@@ -1,4 +1,4 @@
-"""A raw HTTP/2 client for tests: it sends whatever frames it is told to.
+"""A raw HTTP/2 peer for tests, client or server: it sends whatever frames it is told to.
 
 Nothing is checked on the way out, and nothing is sent by itself: no SETTINGS
 acknowledgement, no WINDOW_UPDATE, no PING answer. Header blocks of replies
@@ -107,15 +107,31 @@ class Connection:
 
     def __init__(self, address, settings=(), source=None, seconds=10):
         host, port = address.rsplit(":", 1)
+        self._begin(socket.create_connection((host, int(port)), timeout=harness.deadline(seconds),
+                                             source_address=(source, 0) if source else None), seconds)
+        if settings is not None:
+            self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *s) for s in settings)))
+
+    @classmethod
+    def accept(cls, listener, seconds=10):
+        """The server's side of the next connection: the preface has been read, settings exchanged."""
+        self = cls.__new__(cls)
+        listener.settimeout(harness.deadline(seconds))
+        self._begin(listener.accept()[0], seconds)
+        self.socket.settimeout(harness.deadline(seconds))
+        if self._take(len(PREFACE), seconds) != PREFACE:
+            raise AssertionError("no HTTP/2 preface")
+        self.frame(SETTINGS)
+        return self.settle()
+
+    def _begin(self, made, seconds):
         self.until = time.monotonic() + harness.deadline(seconds)
-        self.socket = socket.create_connection((host, int(port)), timeout=harness.deadline(seconds),
-                                               source_address=(source, 0) if source else None)
+        self.socket = made
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.inflater = _Inflater()
         self.left = b""
         self.goaway = None  # (last stream, code, text) once it came
-        if settings is not None:
-            self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *s) for s in settings)))
+        self.early = []     # frames that came while settling
 
     def __enter__(self):
         return self
@@ -145,12 +161,15 @@ class Connection:
         self.send(data)
 
     def settle(self):
-        """Until the server's SETTINGS came and ours are acknowledged; then acknowledges its."""
-        seen = set()
+        """Until the peer's SETTINGS came and ours are acknowledged; then acknowledges the peer's."""
+        seen, early = set(), []
         while len(seen) < 2:
-            kind, flags, _, _ = self.read()
-            if kind == SETTINGS:
-                seen.add(flags & ACK)
+            got = self.read()
+            if got[0] == SETTINGS:
+                seen.add(got[1] & ACK)
+            else:
+                early.append(got)
+        self.early = early
         self.frame(SETTINGS, ACK)
         return self
 
@@ -175,6 +194,8 @@ class Connection:
 
     def read(self, seconds=None):
         """(kind, flags, stream, payload) of the next frame. The header block of HEADERS is decoded into a list."""
+        if self.early:
+            return self.early.pop(0)
         head = self._take(9, seconds)
         length = struct.unpack(">I", b"\0" + head[:3])[0]
         kind, flags, stream = struct.unpack(">BBI", head[3:])

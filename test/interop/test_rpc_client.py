@@ -4,6 +4,9 @@
 import hashlib
 import json
 import os
+import select
+import socket
+import socketserver
 import sys
 import threading
 
@@ -77,6 +80,51 @@ class Calls(ClientCase):
         report = self.run_calls("Unary", "--repeat=2000", "--parallel=50", "--size=100")
         self.assertEqual((report["calls"], report["failed"]), (2000, 0))
 
+    def test_calls_beyond_the_server_s_limit_of_streams_wait(self):
+        address = self.serve(options=[("grpc.max_concurrent_streams", 3)])
+        report = self.run_calls("Unary", "--repeat=300", "--parallel=60", address=address)
+        self.assertEqual((report["calls"], report["failed"]), (300, 0), report["results"][-1])
+
+    def test_call_through_a_proxy(self):
+        asked = []
+
+        class Proxy(socketserver.StreamRequestHandler):
+            def handle(self):
+                asked.append(self.rfile.readline().decode())
+                while self.rfile.readline().strip():
+                    pass
+                host, port = asked[0].split()[1].rsplit(":", 1)
+                with socket.create_connection((host, int(port))) as beyond:
+                    self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                    pair = {self.connection: beyond, beyond: self.connection}
+                    while True:
+                        for end in select.select(list(pair), [], [])[0]:
+                            data = end.recv(65536)
+                            if not data:
+                                return
+                            pair[end].sendall(data)
+
+        with socketserver.TCPServer(("127.0.0.1", 0), Proxy) as proxy:
+            thread = threading.Thread(target=proxy.handle_request)
+            thread.start()
+            self.call("Unary", "--size=100000", "--proxy=http://127.0.0.1:%d" % proxy.server_address[1])
+            thread.join()
+        self.assertEqual(asked, [f"CONNECT {self.address} HTTP/1.1\r\n"])
+
+    def test_proxy_that_refuses_is_named(self):
+        class Proxy(socketserver.StreamRequestHandler):
+            def handle(self):
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        with socketserver.TCPServer(("127.0.0.1", 0), Proxy) as proxy:
+            thread = threading.Thread(target=proxy.handle_request)
+            thread.start()
+            got = self.call("Unary", "--proxy=http://127.0.0.1:%d" % proxy.server_address[1], want=14)
+            thread.join()
+        self.assertIn("403", got["message"])
+
     def test_unix_socket(self):
         path = os.path.join(self.dir, "s")
         self.call("Unary", "--data=x", address=self.serve("unix:" + path))
@@ -139,8 +187,6 @@ class Status(ClientCase):
                 self.assertIn(address, got["message"])
 
     def test_server_that_is_no_http2_is_named(self):
-        import socketserver
-
         class Http1(socketserver.BaseRequestHandler):
             def handle(self):
                 self.request.recv(1000)
@@ -227,7 +273,6 @@ class Ends(ClientCase):
         self.call("Sleep", "--sleep=1500ms", "--keepalive=100ms", "--keepalive-timeout=2s", address=address)
 
     def test_server_that_falls_silent_is_given_up(self):
-        import socket
         with socket.create_server(("127.0.0.1", 0)) as listener:
             address = "127.0.0.1:%d" % listener.getsockname()[1]
             got = {}

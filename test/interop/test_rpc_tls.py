@@ -2,13 +2,15 @@
 """TLS and mTLS of our server and client against grpcio, openssl s_client and curl."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from echo_peer import Echo, EchoCase, client_tls, harness, payload, server_tls, stub  # noqa: E402
+from echo_peer import Echo, EchoCase, client_tls, harness, payload, server_tls, stub, wait_quiet  # noqa: E402
 import grpc  # noqa: E402
 
 
@@ -121,6 +123,45 @@ class Server(TlsCase):
                               lambda: stub(channel).Unary(payload(), timeout=harness.deadline(20)))
         echo = stub(self.connect(server, self.credentials()))
         self.assertEqual(echo.Unary(payload(b"x"), timeout=harness.deadline(20)).data, b"x")
+
+    def test_RL_8_handshakes_that_do_not_go_on_delay_nobody(self):
+        server = self.server(self.good, self.ssl.ca)
+        host, port = server.address().rsplit(":", 1)
+        hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # the head of a ClientHello of 512 bytes
+        for i in range(600):
+            made = socket.create_connection((host, int(port)), timeout=harness.deadline(10),
+                                            source_address=(f"127.0.2.{i % 6 + 1}", 0))
+            self.addCleanup(made.close)
+            made.sendall(hello[:i % 11])
+        echo = stub(self.connect(server, self.credentials(self.client)))
+        times = []
+        for _ in range(100):
+            began = time.monotonic()
+            echo.Unary(payload(b"x"), timeout=harness.deadline(20))
+            times.append(time.monotonic() - began)
+        self.assertLess(sorted(times)[50], harness.deadline(0.05))
+
+    def test_memory_is_flat_when_a_client_does_not_read(self):
+        server = self.server(self.good)
+        echo = stub(self.connect(server, self.credentials()))
+        before = server.status("VmHWM")
+        call = echo.ServerStream(harness.proto("echo").StreamRequest(count=10000, size=100000),
+                                 timeout=harness.deadline(60))
+        self.assertEqual(len(next(call).data), 100000)
+        wait_quiet(server.pid)
+        if not harness.SANITIZED:
+            self.assertLess(server.status("VmHWM") - before, 8 * 1024)
+        call.cancel()
+
+    def test_H2_13_drain_over_tls_lets_calls_finish(self):
+        server = self.server(self.good)
+        echo = stub(self.connect(server, self.credentials()))
+        stream = echo.ServerStream(harness.proto("echo").StreamRequest(count=5, size=10, interval_ms=100),
+                                   timeout=harness.deadline(30))
+        next(stream)
+        server.send(signal.SIGTERM)
+        self.assertEqual(len(list(stream)), 4)
+        self.assertEqual(server.wait(), 0)
 
     def s_client(self, server, *args, stdin=b""):
         return subprocess.run(["openssl", "s_client", "-connect", server.address(), "-CAfile", self.ssl.ca, *args],
