@@ -52,7 +52,8 @@ bool buf_reserve(struct buf *b, size_t len, uint8_t **ret_at, struct err *e)
 {
     if (!make_room(b, len, e))
         return false;
-    *ret_at = b->base + b->start + b->len;
+    /* No room was asked for and none is there: NULL plus nothing is not for C to compute. */
+    *ret_at = b->base ? b->base + b->start + b->len : NULL;
     return true;
 }
 

@@ -174,43 +174,43 @@ static bool extra_next(struct cursor *extra, uint16_t *ret_id, struct slice *ret
     return !*ret_broken;
 }
 
-/* One value of the zip64 field: *v takes it when it is at its 32-bit maximum, and has to agree otherwise. */
-static bool zip64_value(struct cursor *c, uint64_t *v)
+/* The values the format wants in the field: those at their 32-bit maximum, in order, and nothing else. */
+static bool zip64_strict(struct cursor c, uint64_t seen[3])
 {
-    uint64_t wide;
-
-    if (*v != ZIP_MAX32 && cursor_end(c))
-        return true;
-    if (!cursor_le64(c, &wide))
-        return false;
-    if (*v != ZIP_MAX32)
-        return wide == *v;
-    *v = wide;
-    return true;
-}
-
-/*
- * The field holds, in this order, those of the three values that are at their
- * maximum; some writers put all of them, and then the others have to agree.
- */
-static bool zip64_field(struct slice body, uint64_t *values[3])
-{
-    struct cursor c = cursor_of(body);
-    uint64_t seen[3] = { *values[0], *values[1], *values[2] };
-    bool all = body.len >= 24;
+    uint32_t disk;
 
     for (size_t i = 0; i < 3; i++)
-        if ((all || seen[i] == ZIP_MAX32) && !zip64_value(&c, &seen[i]))
+        if (seen[i] == ZIP_MAX32 && !cursor_le64(&c, &seen[i]))
             return false;
-    /* A disk number may follow; more than that has no meaning. */
-    if (c.left.len == 4) {
-        uint32_t disk;
+    if (c.left.len == 4 && (!cursor_le32(&c, &disk) || disk != 0))
+        return false;
+    return cursor_end(&c);
+}
 
-        if (!cursor_le32(&c, &disk) || disk != 0)
+/* What some writers put there: the first values, needed or not. Those not needed have to agree. */
+static bool zip64_lax(struct cursor c, uint64_t seen[3])
+{
+    for (size_t i = 0; i < 3 && !cursor_end(&c); i++) {
+        uint64_t wide;
+
+        if (!cursor_le64(&c, &wide) || (seen[i] != ZIP_MAX32 && seen[i] != wide))
+            return false;
+        seen[i] = wide;
+    }
+    return cursor_end(&c);
+}
+
+/* Case AR-10: two readings must not come to two results. */
+static bool zip64_field(struct slice body, uint64_t *values[3])
+{
+    uint64_t seen[3] = { *values[0], *values[1], *values[2] };
+
+    if (!zip64_strict(cursor_of(body), seen)) {
+        for (size_t i = 0; i < 3; i++)
+            seen[i] = *values[i];
+        if (!zip64_lax(cursor_of(body), seen))
             return false;
     }
-    if (!cursor_end(&c))
-        return false;
     for (size_t i = 0; i < 3; i++)
         *values[i] = seen[i];
     return true;
