@@ -1,5 +1,6 @@
 #include "agent/comp_int.h"
 
+#include <assert.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -86,6 +87,7 @@ static void tell_end(struct comp *c, const struct fsm_step *s)
 {
     struct running r = { .time_ns = journal_stamp(c->d.journal) };
 
+    assert(c->mf); /* the table forgets only what has begun */
     snprintf(r.id, sizeof(r.id), "%s", c->mf->id);
     snprintf(r.type, sizeof(r.type), "%s", s->tell);
     snprintf(r.status, sizeof(r.status), "%s", s->tell_status);

@@ -162,7 +162,6 @@ static int run(struct agent *a)
 
 int main(int argc, char **argv)
 {
-    extern char **environ;
     struct agent a = { .state_fd = -1 };
     struct config_values values = { 0 };
     struct err e = ERR_INIT;

@@ -11,8 +11,6 @@
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-extern char **environ;
-
 static int say_faults(struct cvms_faults *f)
 {
     fflush(stdout);
