@@ -348,7 +348,8 @@ def parse():
     parser.add_argument("--build", default="build", help="folder of the binaries (default: build)")
     parser.add_argument("-k", action="append", default=[], metavar="NAME",
                         help="only tests whose name contains NAME; may be repeated")
-    parser.add_argument("-j", "--jobs", type=int, default=max(2, os.cpu_count() or 2), help="programs side by side")
+    parser.add_argument("-j", "--jobs", type=int, default=max(2, (os.cpu_count() or 2) * 3 // 2),
+                        help="programs side by side (default: three for two cores, as tests wait a lot)")
     parser.add_argument("--valgrind", action="store_true", help="unit binaries under valgrind")
     args = parser.parse_args()
     for kind in args.kinds:
@@ -380,7 +381,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         # The slowest first, so that none of them is alone at the end.
-        side_by_side = sorted((p for p in programs if not p.alone), key=lambda p: p.kind == "unit")
+        side_by_side = sorted((p for p in programs if not p.alone),
+                              key=lambda p: (p.kind == "unit", -p.deadline_s, -os.path.getsize(p.source)))
         with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
             try:
                 for future in [pool.submit(work, p) for p in side_by_side]:
