@@ -26,7 +26,7 @@ CC := gcc
 endif
 VERSION := 0.1.0
 
-PKGS := libnghttp2 libprotobuf-c libuv openssl jansson zlib
+PKGS := libnghttp2 libprotobuf-c libuv openssl jansson zlib libmicrohttpd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 

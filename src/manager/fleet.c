@@ -59,6 +59,11 @@ void mgr_fleet_each(const struct mgr_fleet *f, void (*each)(const struct mgr_vm 
             each(m->vm, ctx);
 }
 
+const struct mgr_vm_host *mgr_fleet_host(const struct mgr_fleet *f)
+{
+    return f->host;
+}
+
 static struct member *add(struct mgr_fleet *f, struct err *e)
 {
     struct member *m = mem_new(sizeof(*m), e);

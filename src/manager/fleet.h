@@ -18,6 +18,11 @@ bool mgr_fleet_new(const struct mgr_vm_host *host, struct mgr_fleet **ret, struc
 /* manager.ManagerService; its service context is the fleet. */
 const struct rpc_service *mgr_fleet_service(void);
 
+/* cocos_c.v1.VirtualMachines, likewise. */
+const struct rpc_service *mgr_vms_service(void);
+
+const struct mgr_vm_host *mgr_fleet_host(const struct mgr_fleet *f);
+
 /* Lets go of all VMs, which run on; those still being made are ended. freed comes when none is left. */
 void mgr_fleet_abandon(struct mgr_fleet *f, void (*freed)(void *ctx), void *ctx);
 void mgr_fleet_free(struct mgr_fleet *f);

@@ -10,6 +10,7 @@
 #include "base/stage.h"
 #include "manager/fleet.h"
 #include "manager/host.h"
+#include "manager/http.h"
 #include "manager/kvm_probe.h"
 #include "proto/pb.h"
 #include "rpc/server.h"
@@ -27,6 +28,9 @@ struct program {
     struct tls_server *tls;
     struct rpc_server *server;
     struct mgr_fleet *fleet;
+    struct mgr_http *http;
+    char instance_id[MGR_ID_LEN + 1];
+    char kvm_reason[256];
     bool stopping;
     int exit_code;
 };
@@ -72,6 +76,8 @@ static void on_signal(uv_signal_t *s, int number)
         _exit(1);
     }
     p->stopping = true;
+    mgr_http_free(p->http);
+    p->http = NULL;
     log_info("ending on signal %d; running VMs run on", number);
     if (p->server)
         rpc_server_drain(p->server, DRAIN_MS, drained, p);
@@ -98,12 +104,25 @@ static bool serve(struct program *p, struct err *e)
     }
     if (!rpc_server_new(&p->loop, &cfg, &p->server, e) ||
         !rpc_server_add(p->server, mgr_fleet_service(), p->fleet, e) ||
+        !rpc_server_add(p->server, mgr_vms_service(), p->fleet, e) ||
         !rpc_server_add_health(p->server, names, ARRAY_LEN(names), e) ||
         !rpc_server_add_reflection(p->server, pb_descriptor_set(), e))
         return false;
 
+    const struct mgr_http_view view = {
+        .settings = s,
+        .host = &p->host,
+        .fleet = p->fleet,
+        .instance_id = s->instance_id[0] ? s->instance_id : p->instance_id,
+        .kvm_reason = p->kvm_reason,
+    };
+
+    if (!mgr_http_new(&p->loop, &view, &p->http, e))
+        return false;
+
     const struct log_field fields[] = {
         LOG_STR("addr", rpc_server_address(p->server)),
+        LOG_STR("http", mgr_http_address(p->http)),
         LOG_STR("security", !p->tls                        ? "without TLS"
                             : tls_server_is_mutual(p->tls) ? "with mTLS"
                                                            : "with TLS"),
@@ -121,6 +140,8 @@ static void fail(struct program *p, const struct err *e)
     log_error("%s", err_text(e));
     p->exit_code = 1;
     p->stopping = true;
+    mgr_http_free(p->http);
+    p->http = NULL;
     drained(p);
 }
 
@@ -133,6 +154,7 @@ static void probed(const struct mgr_kvm_verdict *v, void *ctx)
     if (p->stopping)
         return;
     p->host.kvm = v->works;
+    snprintf(p->kvm_reason, sizeof(p->kvm_reason), "%s", v->reason);
     if (v->works)
         log_info("KVM works (probe guest: %llu ms%s)", (unsigned long long)v->took_ms,
                  v->from_cache ? ", kept" : "");
@@ -156,7 +178,8 @@ static bool prepare(struct program *p, struct err *e)
         return err_fail(e, ERR_KIND_INVALID, "COCOS_RUN_DIR '%s' is too long", p->settings.run_dir);
     if (!stage_dir_open(p->vms_dir, 0700, &vms_fd, e) || !stage_dir_open(records, 0700, &p->state_fd, e))
         return false;
-    if (!stage_sweep(p->state_fd, e) || !mgr_host_look(&p->settings, &p->facts, e))
+    if (!mgr_uuid(p->instance_id, e) || !stage_sweep(p->state_fd, e) ||
+        !mgr_host_look(&p->settings, &p->facts, e))
         return false;
     p->host = (struct mgr_vm_host){
         .loop = &p->loop,
