@@ -105,7 +105,7 @@ int cli_session_fail(struct cli_session *s, const char *what, const struct rpc_s
     cli_out_fail(s->out, what, why ? why : status->message);
     if (!s->out->verbose && status->code == RPC_UNAVAILABLE)
         cli_out_hint(s->out, "AGENT_GRPC_URL is '%s': %s", s->opts->url, status->message);
-    else if (status->code == RPC_UNAUTHENTICATED)
+    else if (strcmp(status->message, "signature verification failed") == 0) /* and no word more */
         cli_out_hint(s->out, "The manifest names other public keys for this role than the one that fits "
                              "the private key given.");
     return CLI_FAILED;
