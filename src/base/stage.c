@@ -181,19 +181,20 @@ bool stage_rename(int dir_fd, const char *from, const char *to, bool replace, st
     return err_fail_os(e, "rename to '%s'", shown);
 }
 
-bool stage_file_commit(struct stage_file *f, const char *name, mode_t mode, bool replace, struct err *e)
+static bool put_in_place(struct stage_file *f, const char *name, mode_t mode, bool replace, bool flush,
+                         struct err *e)
 {
     bool renamed = false;
     bool ok = stage_name_check(slice_of_str(name), e);
 
     if (ok && fchmod(f->fd, mode) != 0)
         ok = err_fail_os(e, "set the mode of '%s'", name);
-    if (ok && fsync(f->fd) != 0)
+    if (ok && flush && fsync(f->fd) != 0)
         ok = err_fail_os(e, "flush '%s'", name);
     if (ok)
         ok = renamed = stage_rename(f->dir_fd, f->temp, name, replace, e);
     if (renamed) {
-        ok = stage_sync_dir(f->dir_fd, e);
+        ok = !flush || stage_sync_dir(f->dir_fd, e);
         /* What was replaced can't come back, and the new file is whole: then it stays. */
         if (!ok && !replace)
             unlinkat(f->dir_fd, name, 0);
@@ -202,6 +203,16 @@ bool stage_file_commit(struct stage_file *f, const char *name, mode_t mode, bool
     }
     stage_file_done(f);
     return ok;
+}
+
+bool stage_file_commit(struct stage_file *f, const char *name, mode_t mode, bool replace, struct err *e)
+{
+    return put_in_place(f, name, mode, replace, true, e);
+}
+
+bool stage_file_place(struct stage_file *f, const char *name, mode_t mode, bool replace, struct err *e)
+{
+    return put_in_place(f, name, mode, replace, false, e);
 }
 
 void stage_file_done(struct stage_file *f)

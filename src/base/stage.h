@@ -50,6 +50,10 @@ bool stage_file_write(struct stage_file *f, struct slice bytes, struct err *e) M
 bool stage_file_commit(struct stage_file *f, const char *name, mode_t mode, bool replace,
                        struct err *e) MUST_CHECK;
 
+/* Likewise without flushing, for what nobody wants after a crash of the machine: big and short-lived. */
+bool stage_file_place(struct stage_file *f, const char *name, mode_t mode, bool replace,
+                      struct err *e) MUST_CHECK;
+
 /* Removes what was not committed. */
 void stage_file_done(struct stage_file *f);
 

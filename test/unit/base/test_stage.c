@@ -195,6 +195,28 @@ static void assert_text(const char *path, const char *want)
     assert_string_equal(buf_str(&seen, &e), want);
 }
 
+static void placed_file_replaces_only_when_asked(void **state)
+{
+    struct stage_file f = STAGE_FILE_INIT;
+    struct err e = ERR_INIT;
+    struct stat st;
+
+    (void)state;
+    scratch_write("name", (struct slice)SLICE_LIT("old"), 0600);
+    assert_true(stage_file_begin(scratch_fd(), &f, &e));
+    assert_true(stage_file_write(&f, (struct slice)SLICE_LIT("new"), &e));
+    assert_false(stage_file_place(&f, "name", 0700, false, &e));
+    assert_text("name", "old");
+    err_clear(&e);
+    assert_true(stage_file_begin(scratch_fd(), &f, &e));
+    assert_true(stage_file_write(&f, (struct slice)SLICE_LIT("new"), &e));
+    assert_true(stage_file_place(&f, "name", 0700, true, &e));
+    assert_text("name", "new");
+    assert_int_equal(stat("name", &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(f.fd, -1);
+}
+
 static void file_appears_only_when_committed(void **state)
 {
     struct stage_file f = STAGE_FILE_INIT;
@@ -529,6 +551,7 @@ int main(void)
         IN_SCRATCH(directories_are_made_with_parents),
         IN_SCRATCH(directory_that_can_t_be_made_says_why),
         IN_SCRATCH(file_appears_only_when_committed),
+        IN_SCRATCH(placed_file_replaces_only_when_asked),
         IN_SCRATCH(uncommitted_file_goes),
         IN_SCRATCH(existing_file_is_replaced_only_when_asked),
         IN_SCRATCH(bad_name_removes_the_file),
