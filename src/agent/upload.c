@@ -18,10 +18,24 @@
 #define CACHED_MAX ((uint64_t)64 * 1024 * 1024) /* of a file, for whoever reads it next */
 #define NAME_MAX_LEN 255
 
+/* Messages that wait for the pool: no more is asked for when these many bytes or messages do. */
+#define BATCH_BYTES ((size_t)3 * 1024 * 1024)
+#define BATCH_COUNT 16
+
+struct piece {
+    struct buf body;
+    struct slice data, aux; /* in body: field 1, and requirements */
+};
+
+struct batch {
+    struct piece pieces[BATCH_COUNT];
+    size_t count;
+    size_t bytes;
+};
+
 /*
- * One Algo or Data call. A message is hashed and written in the pool, both at
- * once, while the next one arrives; a third is not asked for before the first
- * is done.
+ * One Algo or Data call. What has come is hashed and written in the pool, both
+ * at once, while more arrives; the two batches take turns, so memory is bounded.
  */
 struct upload {
     struct comp *c;
@@ -38,12 +52,11 @@ struct upload {
     uint64_t written_back; /* bytes whose way to the disk has begun     */
     uint64_t write_begun;  /* of those, where the latest stretch begins */
     char filename[NAME_MAX_LEN + 1];
-    bool named; /* the filename of a bound signature is settled */
+    uint64_t requirements; /* bytes */
+    bool named;            /* the filename of a bound signature is settled */
 
-    struct buf body;    /* in the pool */
-    struct buf waiting; /* came meanwhile */
-    bool has_waiting;
-    struct slice data, aux; /* in body */
+    struct batch in_pool;
+    struct batch coming;
     bool half_closed;
     bool working;
     bool committing; /* and what is committed */
@@ -112,6 +125,14 @@ bool upload_allow(struct rpc_call *call, struct comp *c, enum fsm_rpc kind, stru
 
 /* ------------------------------------------------------------------ answers */
 
+static void batch_done(struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        buf_done(&b->pieces[i].body);
+    b->count = 0;
+    b->bytes = 0;
+}
+
 static void upload_free(struct upload *u)
 {
     struct upload **at = &u->c->uploads;
@@ -124,8 +145,8 @@ static void upload_free(struct upload *u)
     stage_file_done(&u->file);
     stage_file_done(&u->extra);
     hash_free(u->hash);
-    buf_done(&u->body);
-    buf_done(&u->waiting);
+    batch_done(&u->in_pool);
+    batch_done(&u->coming);
     mem_free(u);
     comp_task_end(c);
 }
@@ -166,10 +187,10 @@ void upload_abort_all(struct comp *c, const char *why)
 
 static bool commit_algo(struct upload *u, struct err *e)
 {
-    if (u->extra.len > 0 && !stage_file_commit(&u->extra, WORK_REQUIREMENTS, 0600, true, e))
+    if (u->extra.len > 0 && !stage_file_place(&u->extra, WORK_REQUIREMENTS, 0600, true, e))
         return err_wrap(e, "error staging requirements file: writing file \"%s/%s\"", u->c->work.path,
                         WORK_REQUIREMENTS);
-    if (!stage_file_commit(&u->file, WORK_ALGO, 0700, true, e)) {
+    if (!stage_file_place(&u->file, WORK_ALGO, 0700, true, e)) {
         struct err ignored = ERR_INIT;
 
         (void)!stage_remove_tree(u->c->work.fd, WORK_REQUIREMENTS, &ignored);
@@ -185,7 +206,7 @@ static bool commit_data(struct upload *u, struct err *e)
     CLEANUP(fd_done) int datasets = -1;
 
     if (!u->decompress)
-        return stage_file_commit(&u->file, *name ? name : u->filename, 0644, false, e) ||
+        return stage_file_place(&u->file, *name ? name : u->filename, 0644, false, e) ||
                err_wrap(e, "error creating dataset file");
     if (!work_open_datasets(&u->c->work, &datasets, e))
         return false;
@@ -394,12 +415,12 @@ static void whole(struct upload *u)
 
 /* ------------------------------------------------------------------ as it comes */
 
-static bool store(struct upload *u, struct err *e)
+static bool store_piece(struct upload *u, const struct piece *p, struct err *e)
 {
-    if (u->kind == FSM_RPC_ALGO && u->aux.len > 0 && !stage_file_write(&u->extra, u->aux, e))
+    if (u->kind == FSM_RPC_ALGO && p->aux.len > 0 && !stage_file_write(&u->extra, p->aux, e))
         return err_wrap(e, "error staging requirements file: writing file \"%s/%s\"", u->c->work.path,
                         WORK_REQUIREMENTS);
-    if (stage_file_write(&u->file, u->data, e))
+    if (stage_file_write(&u->file, p->data, e))
         return true;
     if (u->kind == FSM_RPC_ALGO)
         return err_wrap(e, "error staging algorithm file: writing file \"%s/%s\"", u->c->work.path,
@@ -408,20 +429,20 @@ static bool store(struct upload *u, struct err *e)
 }
 
 /*
- * The disk starts early, so that the last flush has little left to wait for.
- * Of a large file, what is on disk leaves memory: the pages are used again for
- * what comes next, which is faster than to take ever new ones, and a guest
- * keeps its memory. What went wrong on the way is told here and not again by
- * the last flush; that a file system can't do it at all is no fault.
+ * The disk starts early. Of a large file, what is on disk leaves memory: the
+ * pages are used again for what comes next, which is faster than to take ever
+ * new ones, and a guest keeps its memory. What went wrong on the way is told
+ * here and nowhere else; that a file system can't do it at all is no fault.
  */
 static bool write_back(struct upload *u, struct err *e)
 {
-    const unsigned whole = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    const unsigned whole_way = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                               SYNC_FILE_RANGE_WAIT_AFTER;
     off_t begun = (off_t)u->write_begun, mid = (off_t)u->written_back, end = (off_t)u->file.len;
 
     (void)!sync_file_range(u->file.fd, mid, end - mid, SYNC_FILE_RANGE_WRITE);
     if (u->write_begun >= CACHED_MAX) {
-        if (sync_file_range(u->file.fd, begun, mid - begun, whole) != 0 &&
+        if (sync_file_range(u->file.fd, begun, mid - begun, whole_way) != 0 &&
             (errno == EIO || errno == ENOSPC || errno == EDQUOT))
             return err_fail_os(e, "flush");
         (void)!posix_fadvise(u->file.fd, begun, mid - begun, POSIX_FADV_DONTNEED);
@@ -435,8 +456,9 @@ static bool store_run(void *ctx, struct err *e)
 {
     struct upload *u = ctx;
 
-    if (!store(u, e))
-        return false;
+    for (size_t i = 0; i < u->in_pool.count; i++)
+        if (!store_piece(u, &u->in_pool.pieces[i], e))
+            return false;
     return u->file.len - u->written_back < WRITEBACK_EVERY || write_back(u, e) ||
            err_wrap(e, "error writing dataset to file");
 }
@@ -445,10 +467,13 @@ static bool hash_run(void *ctx, struct err *e)
 {
     struct upload *u = ctx;
 
-    return hash_add(u->hash, u->data, e);
+    for (size_t i = 0; i < u->in_pool.count; i++)
+        if (!hash_add(u->hash, u->in_pool.pieces[i].data, e))
+            return false;
+    return true;
 }
 
-static void take(struct upload *u, struct buf *body);
+static void store_start(struct upload *u);
 
 static void half_done(void *ctx, bool ok, struct err *e)
 {
@@ -459,7 +484,7 @@ static void half_done(void *ctx, bool ok, struct err *e)
     if (--u->halves > 0)
         return;
     u->working = false;
-    buf_done(&u->body);
+    batch_done(&u->in_pool);
     if (!u->call) {
         upload_free(u);
         return;
@@ -468,12 +493,22 @@ static void half_done(void *ctx, bool ok, struct err *e)
         fail_err(u, RPC_UNKNOWN, &u->half_failure);
     if (u->answered)
         return;
-    if (u->has_waiting) {
-        u->has_waiting = false;
-        take(u, &u->waiting);
-    } else if (u->half_closed) {
+    if (u->coming.count > 0)
+        store_start(u);
+    else if (u->half_closed)
         whole(u);
-    }
+}
+
+static void store_start(struct upload *u)
+{
+    u->in_pool = u->coming; /* what it held was done with */
+    u->coming.count = 0;
+    u->coming.bytes = 0;
+    u->working = true;
+    u->halves = 2;
+    job_start(u->c->d.loop, &u->hashing, hash_run, half_done, u);
+    job_start(u->c->d.loop, &u->job, store_run, half_done, u);
+    rpc_call_want(u->call);
 }
 
 /* The last name that is not empty counts; one that was signed can't change. */
@@ -493,43 +528,41 @@ static bool name_take(struct upload *u, struct slice name, struct err *e, struct
     return err_fail(e, ERR_KIND_UNVERIFIED, "%s", denied->message);
 }
 
-static void take(struct upload *u, struct buf *body)
+static bool take(struct upload *u, struct piece *p, struct rpc_status *denied, struct err *e)
 {
-    struct rpc_status denied = { RPC_INVALID_ARGUMENT, "" };
-    struct err e = ERR_INIT;
-
-    u->body.max = body->max;
-    buf_move(&u->body, body);
-    if (!upload_parse(buf_slice(&u->body), &u->data, &u->aux, &e) ||
-        (u->kind == FSM_RPC_DATA && !name_take(u, u->aux, &e, &denied))) {
-        fail_err(u, denied.code, &e);
-        return;
-    }
-    if (u->kind == FSM_RPC_ALGO && u->extra.len + u->aux.len > REQUIREMENTS_MAX) {
-        fail(u, RPC_RESOURCE_EXHAUSTED, "requirements: at most 16 MiB are accepted");
-        return;
-    }
-    u->working = true;
-    u->halves = 2;
-    job_start(u->c->d.loop, &u->hashing, hash_run, half_done, u);
-    job_start(u->c->d.loop, &u->job, store_run, half_done, u);
-    rpc_call_want(u->call);
+    if (!upload_parse(buf_slice(&p->body), &p->data, &p->aux, e))
+        return false;
+    if (u->kind == FSM_RPC_DATA)
+        return name_take(u, p->aux, e, denied);
+    u->requirements += p->aux.len;
+    if (u->requirements <= REQUIREMENTS_MAX)
+        return true;
+    denied->code = RPC_RESOURCE_EXHAUSTED;
+    return err_fail(e, ERR_KIND_LIMIT, "requirements: more than 16 MiB");
 }
 
 static void on_message(struct rpc_call *call, struct buf *body, void *ctx)
 {
+    struct rpc_status denied = { RPC_INVALID_ARGUMENT, "" };
     struct upload *u = ctx;
+    struct batch *b = &u->coming;
+    struct piece *p = &b->pieces[b->count];
+    struct err e = ERR_INIT;
 
-    (void)call;
     if (u->answered)
         return;
-    if (!u->working) {
-        take(u, body);
+    *p = (struct piece){ .body = BUF_INIT(body->max) };
+    buf_move(&p->body, body);
+    b->count++;
+    b->bytes += p->body.len;
+    if (!take(u, p, &denied, &e)) {
+        fail_err(u, denied.code, &e);
         return;
     }
-    u->waiting.max = body->max;
-    buf_move(&u->waiting, body);
-    u->has_waiting = true;
+    if (!u->working)
+        store_start(u);
+    else if (b->count < BATCH_COUNT && b->bytes < BATCH_BYTES)
+        rpc_call_want(call);
 }
 
 static void on_half_closed(struct rpc_call *call, void *ctx)
