@@ -28,6 +28,7 @@ struct collector {
     void *ctx;
 
     enum collector_state state;
+    bool told_failure;
     bool running;
     bool calling;        /* an answer is awaited; it may be one nobody wants any more */
     uint64_t generation; /* rises when what is under way is given up */
@@ -96,6 +97,17 @@ static void delivered(struct collector *c)
         log_debug("journal: %s", err_text(&e));
 }
 
+/* Said once, not with every try: what is said waits for the log forwarder as well. */
+static void failed(struct collector *c, const char *why)
+{
+    enum collector_state now = collector_is_there(c->socket) ? COLLECTOR_TRYING : COLLECTOR_ABSENT;
+
+    if (now != c->state || !c->told_failure)
+        log_debug("journal: the log forwarder did not take a record: %s", why);
+    c->told_failure = true;
+    set_state(c, now);
+}
+
 static void on_answer(const struct rpc_status *status, struct buf *reply, void *ctx)
 {
     struct collector *c = ctx;
@@ -111,6 +123,7 @@ static void on_answer(const struct rpc_status *status, struct buf *reply, void *
     switch (status->code) {
     case RPC_OK:
         delivered(c);
+        c->told_failure = false;
         set_state(c, COLLECTOR_UP);
         break;
     case RPC_INVALID_ARGUMENT:
@@ -118,8 +131,7 @@ static void on_answer(const struct rpc_status *status, struct buf *reply, void *
         delivered(c);
         break;
     default:
-        log_debug("journal: the log forwarder did not take a record: %s", status->message);
-        set_state(c, collector_is_there(c->socket) ? COLLECTOR_TRYING : COLLECTOR_ABSENT);
+        failed(c, status->message);
         if (c->running && c->calling_generation == c->generation)
             try_later(c);
         return;

@@ -202,8 +202,9 @@ static bool watch_signals(struct program *p, struct err *e)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     p->term.data = p->interrupt.data = p;
-    if (uv_signal_init(&p->loop, &p->term) != 0 || uv_signal_init(&p->loop, &p->interrupt) != 0 ||
-        uv_signal_start(&p->term, on_signal, SIGTERM) != 0 ||
+    uv_signal_init(&p->loop, &p->term);
+    uv_signal_init(&p->loop, &p->interrupt);
+    if (uv_signal_start(&p->term, on_signal, SIGTERM) != 0 ||
         uv_signal_start(&p->interrupt, on_signal, SIGINT) != 0)
         return err_fail(e, ERR_KIND_INTERNAL, "can't watch for signals");
     return true;
@@ -300,6 +301,10 @@ static bool start(struct program *p, struct err *e)
 
 static void done(struct program *p)
 {
+    uv_close((uv_handle_t *)&p->term, NULL);
+    uv_close((uv_handle_t *)&p->interrupt, NULL);
+    uv_run(&p->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&p->loop);
     mem_free(p->work_dir);
     mem_free(p->state_dir);
     mem_free(p->log_socket);
