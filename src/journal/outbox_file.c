@@ -124,6 +124,7 @@ static bool segment_check(struct outbox *o, enum lane_id id, struct segment *s, 
     uint8_t magic[SEGMENT_HEAD_LEN];
     struct record_head head;
     struct stat st;
+    uint64_t end = s->next ? s->next->first : UINT64_MAX / 2;
 
     if (!segment_open(o, s, e))
         return false;
@@ -133,7 +134,7 @@ static bool segment_check(struct outbox *o, enum lane_id id, struct segment *s, 
         return true; /* count 0: removed by the caller */
     while (segment_read(s, s->size, &head, payload)) {
         if (head.record.seq < s->first || (s->count > 0 && head.record.seq <= s->last) ||
-            head.record.seq >= UINT64_MAX / 2 || lane_of(&head.record) != id)
+            head.record.seq >= end || lane_of(&head.record) != id)
             break;
         s->last = head.record.seq;
         s->count++;
