@@ -1,134 +1,11 @@
-#include "journal_unit.h"
+#include "outbox_unit.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/mem.h"
-#include "base/stage.h"
-
-/* A test's directory, loop and the outbox in it. */
-struct fixture {
-    char dir[256];
-    uv_loop_t loop;
-    struct outbox_config cfg;
-    struct outbox *o;
-};
-
-static void fixture_open(struct fixture *f)
-{
-    f->cfg.dir = f->dir;
-    f->o = open_or_fail(&f->loop, &f->cfg);
-}
-
-static void fixture_reopen(struct fixture *f)
-{
-    close_and_wait(&f->loop, f->o);
-    fixture_open(f);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-
-    assert_non_null(f);
-    temp_dir_make(f->dir);
-    assert_int_equal(uv_loop_init(&f->loop), 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    if (f->o)
-        close_and_wait(&f->loop, f->o);
-    loop_done(&f->loop);
-    temp_dir_remove(f->dir);
-    free(f);
-    return 0;
-}
-
-static uint64_t put(struct outbox *o, enum outbox_class cls, int level, const char *text)
-{
-    uint64_t seq = 0;
-    struct err e = ERR_INIT;
-
-    if (!outbox_append(o, cls, level, slice_of_str(text), &seq, &e))
-        fail_msg("%s", err_text(&e));
-    return seq;
-}
-
-/* Reads the next record into text; its sequence number, or 0 when there is none. */
-static uint64_t take(struct outbox *o, char text[4096])
-{
-    CLEANUP(buf_done) struct buf payload = BUF_INIT(OUTBOX_RECORD_MAX);
-    struct outbox_record r;
-    struct err e = ERR_INIT;
-
-    switch (outbox_next(o, &r, &payload, &e)) {
-    case OUTBOX_NONE: return 0;
-    case OUTBOX_BROKEN: fail_msg("%s", err_text(&e)); break;
-    case OUTBOX_READY: break;
-    }
-    assert_true(payload.len < 4096);
-    if (payload.len)
-        memcpy(text, buf_slice(&payload).at, payload.len);
-    text[payload.len] = '\0';
-    return r.seq;
-}
-
-static void expect(struct outbox *o, const char *want)
-{
-    char text[4096];
-
-    if (!take(o, text))
-        fail_msg("'%s' is missing", want);
-    assert_string_equal(text, want);
-}
-
-static void expect_end(struct outbox *o)
-{
-    char text[4096];
-
-    if (take(o, text))
-        fail_msg("'%s' was not expected", text);
-}
-
-static void ack(struct outbox *o, uint64_t seq)
-{
-    struct err e = ERR_INIT;
-
-    assert_true(outbox_ack(o, seq, &e));
-}
-
-static void read_file(const char *dir, const char *name, struct buf *ret)
-{
-    char path[512];
-    struct err e = ERR_INIT;
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    buf_truncate(ret, 0);
-    if (!stage_read_file(path, ret, &e))
-        fail_msg("%s", err_text(&e));
-}
-
-static void write_file(const char *dir, const char *name, struct slice bytes)
-{
-    char path[512];
-    CLEANUP(fd_done) int fd = -1;
-    struct err e = ERR_INIT;
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    assert_true(stage_write_all(fd, bytes, &e));
-}
 
 /* ----------------------------------------------------------------------- order */
 
@@ -276,12 +153,6 @@ static void expect_first(struct fixture *f, size_t want)
     expect_end(f->o);
     close_and_wait(&f->loop, f->o);
     f->o = NULL;
-}
-
-static void clear_dir(struct fixture *f)
-{
-    temp_dir_remove(f->dir);
-    assert_int_equal(mkdir(f->dir, 0700), 0);
 }
 
 static void ag_17_file_cut_at_any_byte_keeps_all_whole_records(void **state)
@@ -457,188 +328,6 @@ static void ag_17_kill_9_loses_nothing_and_repeats_nothing_acknowledged(void **s
     }
 }
 
-/* ------------------------------------------------------------------------ room */
-
-static bool note(uint64_t dropped, struct buf *payload, void *ctx)
-{
-    struct err e = ERR_INIT;
-
-    *(uint64_t *)ctx += dropped;
-    return buf_format(payload, &e, "dropped %llu", (unsigned long long)dropped);
-}
-
-/* Reads and acknowledges everything; counts by first letter. */
-static void drain(struct outbox *o, size_t counts[256], bool in_steps)
-{
-    char text[4096];
-    uint64_t seq, before = 0;
-
-    while ((seq = take(o, text))) {
-        assert_true(seq > before);
-        before = seq;
-        counts[(uint8_t)text[0]]++;
-        if (in_steps)
-            ack(o, seq);
-    }
-    ack(o, before);
-}
-
-static void ag_15_oldest_debug_goes_first_then_logs_and_events_stay(void **state)
-{
-    struct fixture *f = *state;
-    size_t counts[256] = { 0 };
-    uint64_t told = 0;
-    struct outbox_stats st;
-    char text[128];
-
-    f->cfg.bytes_max = 256 * 1024;
-    f->cfg.note = note;
-    f->cfg.note_ctx = &told;
-    fixture_open(f);
-    for (int i = 0; i < 600; i++)
-        put(f->o, OUTBOX_LOG, LOG_INFO, "info: a line of log that someone would like to see");
-    for (int i = 0; i < 300; i++)
-        put(f->o, OUTBOX_EVENT, 0, "event: something that must be told");
-    outbox_stats(f->o, &st);
-    assert_int_equal(st.dropped, 0);
-    for (int i = 0; i < 6000; i++) {
-        snprintf(text, sizeof(text), "%c: %05d a line of debugging that nobody may ever read",
-                 i < 3000 ? 'o' : 'n', i);
-        put(f->o, OUTBOX_LOG, LOG_DEBUG, text);
-    }
-    outbox_stats(f->o, &st);
-    assert_true(st.bytes <= f->cfg.bytes_max);
-    assert_true(st.dropped > 0);
-
-    uint64_t dropped = st.dropped;
-
-    /* It is known after a restart, too. */
-    fixture_reopen(f);
-    outbox_stats(f->o, &st);
-    assert_int_equal(st.dropped, dropped);
-    assert_true(st.bytes <= f->cfg.bytes_max);
-    drain(f->o, counts, true);
-    assert_int_equal(counts['e'], 300);
-    assert_int_equal(counts['i'], 600);
-    assert_int_equal(counts['o'], 0);
-    assert_true(counts['n'] > 1000);
-    assert_int_equal(counts['o'] + counts['n'] + told, 6000);
-    assert_int_equal(told, dropped);
-    assert_int_equal(counts['d'], 1); /* one record tells it */
-    outbox_stats(f->o, &st);
-    assert_int_equal(st.dropped, 0);
-}
-
-static void ag_15_events_push_out_logs_until_only_events_are_left(void **state)
-{
-    struct fixture *f = *state;
-    struct err e = ERR_INIT;
-    size_t counts[256] = { 0 };
-    size_t events = 0;
-    uint64_t told = 0;
-
-    f->cfg.bytes_max = 64 * 1024;
-    f->cfg.note = note;
-    f->cfg.note_ctx = &told;
-    fixture_open(f);
-    for (int i = 0; i < 500; i++)
-        put(f->o, OUTBOX_LOG, i % 2 ? LOG_DEBUG : LOG_ERROR, "some log");
-    while (outbox_append(f->o, OUTBOX_EVENT, 0, slice_of_str("event"), NULL, &e))
-        events++;
-    assert_int_equal(e.kind, ERR_KIND_LIMIT);
-    assert_true(events > 2000);
-    /* A log has no right to an event's place, and is no error. */
-    assert_int_equal(put(f->o, OUTBOX_LOG, LOG_ERROR, "late"), 0);
-    drain(f->o, counts, true);
-    assert_int_equal(counts['e'], events);
-    assert_int_equal(counts['s'] + counts['l'], 0);
-    assert_int_equal(told, 501);
-}
-
-/* A disk with so many bytes left. */
-static int64_t disk_left = -1;
-static int disk_errno;
-
-static ssize_t small_pwrite(int fd, const void *at, size_t len, off_t offset)
-{
-    bool to_acked = len == 32 && (offset == 0 || offset == 32); /* has its room already */
-
-    if (disk_left < 0 || to_acked)
-        return pwrite(fd, at, len, offset);
-    if (disk_left == 0) {
-        errno = disk_errno;
-        return -1;
-    }
-    if ((uint64_t)disk_left < len)
-        len = (size_t)disk_left;
-    disk_left -= (int64_t)len;
-    return pwrite(fd, at, len, offset);
-}
-
-static const struct outbox_io small_disk = { .pwrite = small_pwrite };
-
-static void ag_15_disk_full_at_any_byte_of_a_record_leaves_those_before(void **state)
-{
-    struct fixture *f = *state;
-
-    f->cfg.io = &small_disk;
-    for (int64_t left = 0; left < 60; left++) {
-        struct err e = ERR_INIT;
-
-        disk_left = -1;
-        clear_dir(f);
-        fixture_open(f);
-        put(f->o, OUTBOX_EVENT, 0, "before");
-        disk_errno = left % 3 == 0 ? ENOSPC : left % 3 == 1 ? EDQUOT : EFBIG;
-        disk_left = left;
-
-        bool ok = outbox_append(f->o, OUTBOX_EVENT, 0, slice_of_str("this one may not fit"), NULL, &e);
-
-        assert_int_equal(ok, left >= 40);
-        if (!ok)
-            assert_int_equal(e.kind, ERR_KIND_LIMIT);
-        disk_left = -1;
-        put(f->o, OUTBOX_EVENT, 0, "behind");
-        fixture_reopen(f);
-        expect(f->o, "before");
-        if (ok)
-            expect(f->o, "this one may not fit");
-        expect(f->o, "behind");
-        expect_end(f->o);
-        close_and_wait(&f->loop, f->o);
-        f->o = NULL;
-    }
-}
-
-static void ag_15_full_disk_drops_debug_keeps_events_and_tells_later(void **state)
-{
-    struct fixture *f = *state;
-    size_t counts[256] = { 0 };
-    uint64_t told = 0;
-    struct outbox_stats st;
-
-    disk_left = -1;
-    disk_errno = ENOSPC;
-    f->cfg.io = &small_disk;
-    f->cfg.note = note;
-    f->cfg.note_ctx = &told;
-    f->cfg.bytes_max = 1024 * 1024;
-    fixture_open(f);
-    for (int i = 0; i < 3000; i++) /* several files of 16 KiB */
-        put(f->o, OUTBOX_LOG, LOG_DEBUG, "debugging");
-    disk_left = 0;
-    put(f->o, OUTBOX_LOG, LOG_INFO, "info"); /* drops all debugging in vain, then itself */
-    outbox_stats(f->o, &st);
-    assert_int_equal(st.dropped, 3001);
-    assert_int_equal(told, 0);
-    disk_left = -1;
-    put(f->o, OUTBOX_EVENT, 0, "event");
-    drain(f->o, counts, true);
-    drain(f->o, counts, true);
-    assert_int_equal(counts['e'], 1);
-    assert_int_equal(told, 3001);
-}
-
 /* ----------------------------------------------------------------------- flush */
 
 struct flushed {
@@ -777,8 +466,6 @@ static void dedup_remembers_only_the_latest(void **state)
     assert_int_equal(put(f->o, OUTBOX_EVENT, 0, "event 8"), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -792,10 +479,6 @@ int main(void)
         TEST(damage_while_running_loses_only_the_rest_of_its_file),
         TEST(damaged_acknowledgement_falls_back_to_the_one_before),
         TEST(ag_17_kill_9_loses_nothing_and_repeats_nothing_acknowledged),
-        TEST(ag_15_oldest_debug_goes_first_then_logs_and_events_stay),
-        TEST(ag_15_events_push_out_logs_until_only_events_are_left),
-        TEST(ag_15_disk_full_at_any_byte_of_a_record_leaves_those_before),
-        TEST(ag_15_full_disk_drops_debug_keeps_events_and_tells_later),
         TEST(flush_tells_when_events_are_on_disk),
         TEST(flush_that_fails_is_told),
         TEST(closing_tells_those_who_wait),
