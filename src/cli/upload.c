@@ -346,14 +346,26 @@ static bool read_hex(const char *hex, uint8_t ret[HASH_SHA3_256_LEN], struct err
     return true;
 }
 
+static void put_hash(struct cli_out *out, const uint8_t hash[HASH_SHA3_256_LEN])
+{
+    char hex[2 * HASH_SHA3_256_LEN + 1];
+
+    hex_encode(slice_of(hash, HASH_SHA3_256_LEN), hex);
+    cli_out_str(out, "sha3_256", hex);
+}
+
 bool cli_upload_hash(struct cli_session *s, struct cli_source *source, const char *hex,
                      uint8_t ret[HASH_SHA3_256_LEN], struct err *e)
 {
     struct hashing h = { .session = s, .source = source, .error = ERR_INIT };
     struct cli_work work = { .tick = on_hash_tick, .stop = on_hash_stop, .ctx = &h };
 
-    if (hex)
-        return read_hex(hex, ret, e);
+    if (hex) {
+        if (!read_hex(hex, ret, e))
+            return false;
+        put_hash(s->out, ret);
+        return true;
+    }
     cli_out_say(s->out, CLI_PLAIN, "Hashing %s for a signature bound to this computation", source->path);
     h.work.data = &h;
     cli_bar_begin(&h.bar, "Hashing", source->len, s->out->bars, s->out->colour, cli_session_now_ms(s));
@@ -365,7 +377,9 @@ bool cli_upload_hash(struct cli_session *s, struct cli_source *source, const cha
     else
         h.bar.view.done = source->len;
     cli_bar_end(&h.bar);
-    if (!h.failed)
-        memcpy(ret, h.hash, sizeof(h.hash));
-    return !h.failed;
+    if (h.failed)
+        return false;
+    memcpy(ret, h.hash, sizeof(h.hash));
+    put_hash(s->out, ret);
+    return true;
 }

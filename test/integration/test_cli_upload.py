@@ -188,6 +188,14 @@ class Bound(pyagent.TestCase):
         self.assertNotIn("Hashing", done.stderr)
         self.check_bound("algorithm-provider", digest, "")
 
+    def test_json_tells_the_hash_that_was_bound(self):
+        self.serve()
+        self.make_file("a", "abc")
+        digest = hashlib.sha3_256(b"abc").hexdigest()
+        for more in ([], ["--hash", digest]):
+            record = json.loads(self.cli("algo", "--json", "a", self.key, *more).stdout)
+            self.assertEqual((record["bound"], record["sha3_256"]), (True, digest))
+
     def test_hash_that_is_no_hash_is_refused(self):
         self.serve()
         self.make_file("a", "abc")
