@@ -116,6 +116,10 @@ class Server(TlsCase):
         echo = stub(self.connect(server, self.credentials(self.client)))
         self.assertEqual(echo.Unary(payload(b"x"), timeout=harness.deadline(20)).data, b"x")
 
+    def test_client_certificate_has_expired_for_a_server_of_another_day(self):
+        server = self.server(self.good, self.ssl.ca, faketime="+40d")
+        self.refused(server, self.credentials(self.client))
+
     def test_plaintext_client_gets_nowhere_and_harms_nobody(self):
         server = self.server(self.good)
         with grpc.insecure_channel(server.address(), harness.CHANNEL_OPTIONS) as channel:
