@@ -42,7 +42,8 @@ tidy: all $(ECHO_GEN).h
 # What a program says of itself is its manual, and the completion of its shell.
 
 PREFIX := /usr/local
-INSTALLED := $(filter $(O)/cocos-% $(O)/cvms-test,$(BINS))
+# cocos-init is process 1 of a guest and of no use elsewhere.
+INSTALLED := $(filter-out $(O)/cocos-init,$(filter $(O)/cocos-% $(O)/cvms-test,$(BINS)))
 SHARE := $(DESTDIR)$(PREFIX)/share
 
 install: all
