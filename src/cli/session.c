@@ -107,7 +107,7 @@ int cli_session_fail(struct cli_session *s, const char *what, const struct rpc_s
         cli_out_hint(s->out, "AGENT_GRPC_URL is '%s': %s", s->opts->url, status->message);
     else if (strcmp(status->message, "signature verification failed") == 0) /* and no word more */
         cli_out_hint(s->out, "The manifest names other public keys for this role than the one that fits "
-                             "the private key given.");
+                             "the private key given, or other content: compare 'cocos-cli checksum'.");
     return CLI_FAILED;
 }
 
