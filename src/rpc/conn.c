@@ -321,11 +321,24 @@ bool rpc_conn_is_up(const struct rpc_conn *n)
 
 /* ---------------------------------------------------------------------- bytes */
 
+/* What a person is likely to have mixed up deserves a better word than "protocol error". */
+static bool speaks_another_protocol(struct rpc_conn *n, struct slice first)
+{
+    if (slice_starts(first, "HTTP/1."))
+        rpc_conn_give_up(n, NGHTTP2_PROTOCOL_ERROR, false,
+                         "the server answers in HTTP/1: it is no gRPC server");
+    else if (slice_starts(first, "\x15\x03"))
+        rpc_conn_give_up(n, NGHTTP2_PROTOCOL_ERROR, false, "the server wants TLS, and none is configured");
+    return n->fault.kind != ERR_KIND_NONE;
+}
+
 void rpc_conn_feed(struct rpc_conn *n, struct slice bytes)
 {
     if (rpc_conn_is_ending(n))
         return;
     n->heard_ms = rpc_conn_now(n);
+    if (!n->up && n->cfg.role == RPC_ROLE_CLIENT && speaks_another_protocol(n, bytes))
+        return;
     if (!rpc_charge_frames(n, bytes))
         return;
 
@@ -334,9 +347,6 @@ void rpc_conn_feed(struct rpc_conn *n, struct slice bytes)
     if (rc == NGHTTP2_ERR_FLOODED || rc == NGHTTP2_ERR_TOO_MANY_SETTINGS)
         rpc_conn_give_up(n, NGHTTP2_ENHANCE_YOUR_CALM, true, "the peer floods: %s",
                          nghttp2_strerror((int)rc));
-    else if (rc < 0 && n->cfg.role == RPC_ROLE_CLIENT && !n->up && slice_starts(bytes, "HTTP/1."))
-        rpc_conn_give_up(n, NGHTTP2_PROTOCOL_ERROR, false,
-                         "the peer answered in HTTP/1, so it is no gRPC server");
     else if (rc < 0)
         rpc_conn_give_up(n, NGHTTP2_PROTOCOL_ERROR, false, "HTTP/2: %s", nghttp2_strerror((int)rc));
     if (nghttp2_session_get_outbound_queue_size(n->h2) > OUTBOUND_FRAMES_MAX)

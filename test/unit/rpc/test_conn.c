@@ -414,6 +414,7 @@ static struct flood {
     { "H2_3_priority_flood_ends_the_connection", H2_PRIORITY, 0, 1, "\0\0\0\0\x10", 5 },
     { "H2_3_priority_of_idle_streams_ends_the_connection", H2_PRIORITY, 0, 99, "\0\0\0\1\x10", 5 },
     { "H2_3_window_update_flood_ends_the_connection", H2_WINDOW, 0, 0, "\0\0\0\1", 4 },
+    { "H2_3_unknown_frame_flood_ends_the_connection", 0x77, 0, 0, "xyz", 3 },
     { "H2_3_stream_window_update_flood_ends_the_connection", H2_WINDOW, 0, 1, "\0\0\0\1", 4 },
 };
 
