@@ -8,7 +8,7 @@ import threading
 import grpc
 
 import harness
-from agent_lab import ALGORITHM, CONSUMER, DATA, AgentTestCase, plain
+from agent_lab import ALGORITHM, CONSUMER, DATA, AgentTestCase, Users, plain
 
 FAILED = ("Failed", "Failed")
 
@@ -159,6 +159,51 @@ class Crash(AgentTestCase):
         self.assertEqual(events[:4], whole[:4])
         self.assertEqual(events[-1], FAILED)
         self.assertEqual(events[4:-1], whole[4:len(events) - 1])
+        self.assert_next_works()
+
+    def flow(self, computation, over):
+        """A whole computation; whatever goes wrong on the way is the killer's doing."""
+        try:
+            self.cvms.run(self.request(computation))
+            self.cvms.wait(lambda c: any(m.computation_id == computation for m in c.of_kind("run_res")) or over())
+            users = Users(self.address(), wait=False)
+            self.addCleanup(users.close)
+            self.upload_all(users)
+            self.cvms.wait(lambda c: ("ConsumingResults", "Ready") in c.events(computation) or over())
+            users.result(plain(self.consumer_key, CONSUMER))
+        except Exception:  # pylint: disable=broad-except
+            pass
+
+    def test_AG_17_kill_at_each_message(self):
+        whole = [("ReceivingAlgorithm", "InProgress"), ("ReceivingData", "InProgress"), ("Running", "Starting"),
+                 ("Running", "InProgress"), ("Running", "Completed"), ("ConsumingResults", "Ready"),
+                 ("Complete", "Completed")]
+        greeting = "connecting to the CVMS"
+        self.start_agent()
+        ends = set()
+        for n in range(1, 17):
+            computation = f"n{n}"
+            self.cvms.wait(lambda c: c.logs().count(greeting) >= n, what=f"start {n}")
+            before = len(self.cvms.messages)
+            thread = threading.Thread(target=self.flow, args=(
+                computation, lambda n=n: self.cvms.logs().count(greeting) > n))
+            thread.start()
+            self.cvms.wait(lambda c: len(c.messages) >= before + n, what=f"message {n}")
+            self.crash()
+            self.runner.stopped.set()
+            self.start_agent()
+            self.assertEqual(self.cvms.state(), "ReceivingManifest")
+            # What the new process says first stands in line behind all that the old one had to say.
+            self.cvms.wait(lambda c: c.logs().count(greeting) > n, what=f"start {n + 1}")
+            thread.join(harness.deadline(60))
+            self.assertFalse(thread.is_alive())
+            self.wait_clean()
+            events = self.cvms.events(computation)
+            told = events[:-1] if events and events[-1] == FAILED else events
+            self.assertEqual(told, whole[:len(told)], f"killed at message {n}")
+            self.assertEqual(events != told, told != whole and bool(events), f"killed at message {n}: {events}")
+            ends.add(len(told))
+        self.assertGreaterEqual(len(ends), 4, f"steps that were hit: {ends}")
         self.assert_next_works()
 
     def test_sigterm_leaves_nothing_and_is_reported_by_the_next(self):

@@ -72,7 +72,7 @@ class Cvms:
     """cvms.Service: remembers what agents say, says what it is told to."""
 
     def __init__(self, address="127.0.0.1:0", credentials=None):
-        self.changed = threading.Condition()
+        self.changed = threading.Condition(threading.RLock())
         self.messages = []  # (name of the member, the message in it)
         self.streams = []   # metadata of each stream, as it came
         self.outgoing = None
@@ -239,9 +239,10 @@ class Runner:
 class Users:
     """Whoever calls an agent: uploads and downloads as the Go clients do."""
 
-    def __init__(self, address, credentials=None):
+    def __init__(self, address, credentials=None, wait=True):
         self.pb = harness.proto("agent")
-        self.channel = harness.channel(address, credentials)
+        self.channel = harness.channel(address, credentials) if wait else \
+            grpc.insecure_channel(address, harness.CHANNEL_OPTIONS)
         self.stub = harness.Stub(self.channel, self.pb, "AgentService")
 
     def close(self):
