@@ -339,8 +339,10 @@ static struct stop_case {
     { "sigterm_can_be_handled", "trap 'exit 7' TERM; echo up; sleep 1000 & wait", 10000, false, 7 },
     { "sigkill_follows", "trap '' TERM; echo up; while :; do sleep 1000; done", 50, true, SIGKILL },
     { "no_grace_is_sigkill", "trap 'exit 7' TERM; echo up; while :; do sleep 1000; done", 0, true, SIGKILL },
-    { "stopped_process_gets_sigterm", "echo up; kill -STOP $$; while :; do sleep 1000; done", 10000, true,
-      SIGTERM },
+    { "stopped_process_gets_sigterm",
+      "(until grep -q '^State:.T' /proc/$$/status; do :; done; echo up) & kill -STOP $$; while :; do sleep "
+      "1000; done",
+      10000, true, SIGTERM },
     { "the_whole_group_goes", "(trap '' TERM; while :; do sleep 1; done) & echo up; wait", 10000, true,
       SIGTERM },
 };

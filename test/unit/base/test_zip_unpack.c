@@ -32,6 +32,7 @@ struct piece {
     uint32_t descriptor_xor; /* of its crc                                         */
     const char *extra;       /* in hex, both headers                               */
     const char *gap;         /* bytes behind it                                    */
+    const char *packed_tail; /* behind the deflate stream, and counted */
 };
 
 struct made {
@@ -123,6 +124,8 @@ static void add_piece(struct made *m, const struct piece *p, const void *data, s
         deflated(&packed, data, len);
     else
         bytes(&packed, data, len);
+    if (p->packed_tail)
+        bytes(&packed, p->packed_tail, strlen(p->packed_tail));
     packed_len = packed.len;
 
     const char *local_name = p->local_name ? p->local_name : name;
@@ -418,6 +421,11 @@ static struct refuse_case {
       { GOOD, { .name = "x", .data = "abc", .len_add = 1 } },
       ERR_KIND_INVALID,
       "two different sizes",
+      { 0 } },
+    { "bytes_behind_the_deflate_stream_AR_9",
+      { GOOD, { .name = "x", .data = "abc", .method = 8, .packed_tail = "hidden" } },
+      ERR_KIND_INVALID,
+      "bytes follow its packed bytes",
       { 0 } },
     { "checksum_wrong",
       { GOOD, { .name = "x", .data = "abc", .crc_xor = 1 } },
@@ -775,6 +783,21 @@ static void trailing_bytes_are_refused(void **state)
     assert_int_equal(e.kind, ERR_KIND_INVALID);
 }
 
+static void prepended_bytes_are_refused_with_offsets_mended_AR_9(void **state)
+{
+    CLEANUP(made_done) struct made m = MADE_INIT;
+    const struct piece p = GOOD;
+    const struct end_changes none = { 0 };
+    struct err e = ERR_INIT;
+
+    (void)state;
+    bytes(&m.bytes, "MZ a program", 12);
+    make(&m, &p, 1, &none);
+    assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
+    assert_int_equal(e.kind, ERR_KIND_INVALID);
+    assert_string_equal(err_text(&e), "unpack a zip archive: bytes stand before the archive");
+}
+
 static void comment_is_fine(void **state)
 {
     CLEANUP(made_done) struct made m = MADE_INIT;
@@ -824,15 +847,19 @@ static void each_damaged_byte_is_whole_or_nothing(void **state)
 
 static void existing_name_refuses_all(void **state)
 {
-    static const struct piece pieces[] = { { .name = "a", .data = "1" },
-                                           { .name = "m", .data = "2" },
-                                           { .name = "z", .data = "3" } };
     CLEANUP(made_done) struct made m = MADE_INIT;
     const struct end_changes none = { 0 };
     struct err e = ERR_INIT;
 
     (void)state;
-    make(&m, pieces, 3, &none);
+    /* So many that some are moved before, and have to go back, in whatever order. */
+    for (char c = 'a'; c <= 'z'; c++) {
+        const char name[] = { c, '\0' };
+        const struct piece p = { .name = name };
+
+        add_piece(&m, &p, name, 1);
+    }
+    add_end(&m, &none);
     scratch_write("dest/m", (struct slice)SLICE_LIT("mine"), 0600);
     assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_KIND_INVALID);
@@ -901,6 +928,7 @@ int main(void)
         IN_SCRATCH(claimed_terabyte_is_refused_AR_16),
         IN_SCRATCH(archive_cut_anywhere_is_refused_AR_15),
         IN_SCRATCH(trailing_bytes_are_refused),
+        IN_SCRATCH(prepended_bytes_are_refused_with_offsets_mended_AR_9),
         IN_SCRATCH(comment_is_fine),
         IN_SCRATCH(each_damaged_byte_is_whole_or_nothing),
         IN_SCRATCH(existing_name_refuses_all),
