@@ -1,0 +1,135 @@
+"""An algorithm's words on their way: runner, log forwarder, CVMS; each is killed. test-deadline: 300"""
+
+import os
+import re
+import subprocess
+
+import grpc
+
+import guest
+import harness
+
+LINES = 400
+
+
+class Chain(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.cvms = guest.Cvms()
+        self.addCleanup(lambda: self.cvms.stop())
+
+    def forwarder(self, wrap=None, env=None):
+        env = {"AGENT_CVM_GRPC_URL": self.cvms.address, "AGENT_CVM_ID": "vm-1", "AGENT_CVM_RECONNECT_DELAY": "50ms",
+               **(env or {})}
+        if wrap:
+            return self.daemon(wrap[0], *wrap[1:], env=env, label="cocos-log-forwarder")
+        return self.daemon("cocos-log-forwarder", env=env)
+
+    def runner(self):
+        return self.daemon("cocos-runner", env={"PATH": "/usr/bin:/bin"})
+
+    def algorithm(self, text):
+        path = os.path.join(self.work_dir, "algo")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n" + text)
+        os.chmod(path, 0o700)
+
+    def run_later(self):
+        channel = harness.channel(f"unix:{self.run_dir}/runner.sock")
+        self.addCleanup(channel.close)
+        request = harness.proto("runner").RunRequest(computation_id="c-1", algo_type="bin",
+                                                     algorithm_path=f"{self.work_dir}/algo")
+        return guest.runner_stub(channel).Run.future(request, timeout=harness.deadline(120))
+
+    def talk(self):
+        """An algorithm that says LINES numbered lines on stderr, each in a write of its own."""
+        self.algorithm(f"i=0; while [ $i -lt {LINES} ]; do echo line $i >&2; i=$((i+1)); sleep 0.005; done\n")
+        return self.run_later()
+
+    def lines(self):
+        text = "".join(b.message for b in self.cvms.logs() if b.level == "ERROR" and b.computation_id == "c-1")
+        return [int(n) for n in re.findall(r"line (\d+)\n", text)]
+
+    def expect_all(self):
+        self.cvms.wait(lambda c: len(self.lines()) >= LINES, 60, "all lines")
+        self.assertEqual(self.lines(), list(range(LINES)))
+        # One for each write; two writes may have been read as one.
+        self.cvms.wait(lambda c: any("has run in" in b.message for b in c.logs()), 60, "the end of the run")
+        times = [b.timestamp.ToNanoseconds() for b in self.cvms.events()]
+        self.assertEqual(len(times), len(set(times)))
+        self.assertEqual(times, sorted(times))
+        self.assertEqual({(b.event_type, b.status, b.computation_id) for b in self.cvms.events()},
+                         {("AlgorithmRun", "Warning", "c-1")})
+
+    def test_ag_13_ag_17_forwarder_killed_again_and_again_while_the_algorithm_talks(self):
+        forwarder = self.forwarder()
+        self.runner()
+        future = self.talk()
+        kills = 0
+        while not future.done():
+            seen = len(self.lines())
+            self.cvms.wait(lambda c, n=seen: len(self.lines()) >= min(n + 25, LINES) or future.done(), 60, "more lines")
+            forwarder.kill()
+            kills += 1
+            forwarder = self.forwarder()
+        self.assertEqual(future.result().error, "")
+        self.expect_all()
+        self.assertGreater(kills, 3)
+
+    def test_ag_13_cvms_goes_away_while_the_algorithm_talks(self):
+        self.forwarder()
+        self.runner()
+        future = self.talk()
+        for count in (50, 150, 250):
+            self.cvms.wait(lambda c, n=count: len(self.lines()) >= n or future.done(), 60, f"{count} lines")
+            self.cvms.stop()
+            self.cvms.start()
+        self.assertEqual(future.result().error, "")
+        self.expect_all()
+
+    def test_ag_17_runner_killed_while_the_algorithm_talks_has_told_all_it_had_read(self):
+        self.forwarder()
+        runner = self.runner()
+        future = self.talk()
+        self.cvms.wait(lambda c: len(self.lines()) >= 100, 60, "100 lines")
+        runner.kill()
+        self.assertEqual(future.exception().code(), grpc.StatusCode.UNAVAILABLE)
+        self.runner()
+        self.algorithm("echo second run >&2\n")
+        self.assertEqual(self.run_later().result().error, "")
+        self.cvms.wait_log("second run")
+        lines = self.lines()
+        self.assertEqual(lines, list(range(len(lines))))
+        self.assertGreaterEqual(len(lines), 100)
+        times = [b.timestamp.ToNanoseconds() for b in self.cvms.events()]
+        self.assertEqual(len(times), len(set(times)))
+
+    def test_ag_15_real_disk_that_is_full_drops_debug_and_keeps_events(self):
+        probe = subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "none", self.state_dir], check=False,
+                               capture_output=True)
+        if probe.returncode:
+            self.skipTest("needs a tmpfs in a mount namespace of its own: " + probe.stderr.decode().strip())
+        address = self.cvms.address
+        self.cvms.stop()
+        script = f'mount -t tmpfs -o size=1m none "{self.state_dir}" && exec "{harness.need_binary("cocos-log-forwarder")}"'
+        forwarder = self.forwarder(wrap=["/usr/bin/unshare", "-Urm", "sh", "-c", script])
+        channel = harness.channel(f"unix:{self.run_dir}/log.sock")
+        self.addCleanup(channel.close)
+        stub = guest.collector_stub(channel)
+        for i in range(200):
+            for j in range(20):
+                stub.SendLog(guest.log_entry("d" * 480, level="DEBUG", ns=1_000_000 + i * 100 + j))
+            stub.SendEvent(guest.event_entry(f"E{i}", ns=1_000_000 + i * 100 + 99))
+        self.assertTrue(forwarder.alive())
+        self.cvms = guest.Cvms(address)
+        self.cvms.wait_events(200)
+        self.assertEqual([b.event_type for b in self.cvms.events()], [f"E{i}" for i in range(200)])
+        note = self.cvms.wait_log("were dropped for want of room")
+        self.cvms.wait(lambda c: sum(b.message[:2] == "dd" for b in c.logs()) +
+                       sum(int(b.message.split()[0]) for b in c.logs() if "were dropped" in b.message) == 4000)
+        self.assertEqual(note.level, "WARN")
+        self.assertEqual(forwarder.stop(), 0)
+
+
+if __name__ == "__main__":
+    harness.main()
