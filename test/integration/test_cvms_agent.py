@@ -32,15 +32,15 @@ class WithAgent(cvms.CvmsTestCase):
         self.assertEqual(daemon.wait(), 0)
 
     def test_disconnected_agent_comes_back_to_the_same_computation(self):
-        daemon = self.cvms("-disconnect-after", "1ms")
+        daemon = self.cvms("-disconnect-after", "1ms", "-state-every", "50ms")
         self.agent(daemon)
-        daemon.wait_log(msg="connection closed")
-        daemon.wait_for(lambda d: sum("received who am on" in r.get("msg", "") for r in d.records) == 2, 30,
-                        "the agent once more")
-        daemon.wait_for(lambda d: sum("sent successfully" in r.get("msg", "") for r in d.records) == 2, 30,
-                        "the manifest once more")
-        events = [e["event_type"] for e in self.messages(daemon, "event")]
-        self.assertEqual(events, ["ReceivingAlgorithm"])
+
+        def second_peer(d):
+            peers = [r["peer"] for r in d.records if "sent successfully" in r.get("msg", "")]
+            return peers[1] if len(peers) == 2 else None
+        state = self.wait_message(daemon, "state", peer=daemon.wait_for(second_peer, 30, "a second connection"))
+        self.assertEqual(state["state"], "ReceivingAlgorithm")
+        self.assertEqual([e["event_type"] for e in self.messages(daemon, "event")], ["ReceivingAlgorithm"])
 
     def test_unchunked_manifest_is_taken(self):
         daemon = self.cvms("-unchunked", "-once", "-within", "60s", "-expect-event", "ReceivingAlgorithm")
@@ -74,6 +74,38 @@ class WithAgent(cvms.CvmsTestCase):
         self.wait_message(daemon, "event", 60, event_type="ConsumingResults")
         self.cli(agent, "result", self.key)
         self.assertEqual(daemon.wait(), 0)
+
+    def test_AG_13_cvms_killed_at_each_step_sees_each_event_once_in_all(self):
+        self.daemon("cocos-runner")
+        algo = self.make_file("one.sh", "#!/bin/sh\necho one > results/one\n")
+        flags = ["-public-key-path", self.key + ".pub", "-attested-tls-bool", "false", "-algo-path", algo,
+                 "-data-paths", self.data]
+        servers = [self.cvms(flags=flags)]
+        address = servers[0].address()
+        env = {"AGENT_CVM_GRPC_URL": address, "AGENT_CVM_ID": "cvm-1"}
+        self.daemon("cocos-log-forwarder", env=env)
+        agent = self.agent(servers[0])
+
+        def kill_and_restart(event_type, status):
+            self.wait_message(servers[-1], "event", 60, event_type=event_type, status=status)
+            servers[-1].kill()
+            servers.append(self.cvms(flags=flags, env={"PORT": address.rsplit(":", 1)[1]}))
+
+        kill_and_restart("ReceivingAlgorithm", "InProgress")
+        self.cli(agent, "algo", algo, self.key)
+        kill_and_restart("ReceivingData", "InProgress")
+        self.cli(agent, "data", self.data, self.key)
+        kill_and_restart("ConsumingResults", "Ready")
+        self.cli(agent, "result", self.key)
+        self.wait_message(servers[-1], "event", 60, event_type="Complete")
+
+        seen = {}  # one that was under way when a server died comes again, with its own timestamp
+        for server in servers:
+            for e in self.messages(server, "event"):
+                seen.setdefault(e["timestamp"], f"{e['event_type']}/{e['status']}")
+        self.assertEqual([seen[t] for t in sorted(seen)], [
+            "ReceivingAlgorithm/InProgress", "ReceivingData/InProgress", "Running/Starting", "Running/InProgress",
+            "Running/Completed", "ConsumingResults/Ready", "Complete/Completed"])
 
 
 if __name__ == "__main__":
