@@ -267,7 +267,7 @@ static void check_stuck(bool nonblocking)
 {
     struct tap t = tap_open(LOG_FORM_JSON);
     static char seen[2 * 1024 * 1024];
-    static char text[3000];
+    static char text[6000]; /* takes two writes, so that a line can be cut */
     size_t used = 0;
     const char *line;
     struct timespec begin;
