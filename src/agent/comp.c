@@ -424,6 +424,7 @@ static void sweep_done(void *ctx, bool ok, struct err *e)
 
 static void sweep(struct comp *c)
 {
+    comp_forget_address(c);
     job_start(c->d.loop, &c->clean_job, clean_run, sweep_done, c);
 }
 

@@ -103,6 +103,8 @@ bool comp_runner_stop(struct comp *c, const char *id, uint64_t timeout_ms, rpc_u
 
 /* service.c */
 bool comp_listen(struct comp *c, struct err *e) MUST_CHECK;
+/* Removes agent.addr: nobody can be called there any more. */
+void comp_forget_address(const struct comp *c);
 /* Ends the calls of users: a little later with UNAVAILABLE what does not end by itself. A task. */
 void comp_drain(struct comp *c);
 /* Once drained: lets go of the listener. */

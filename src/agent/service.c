@@ -81,7 +81,7 @@ static bool address_write(const struct comp *c, const char *address, struct err 
            stage_file_commit(&file, ADDRESS_FILE, 0644, true, e);
 }
 
-static void address_remove(const struct comp *c)
+void comp_forget_address(const struct comp *c)
 {
     CLEANUP(fd_done) int dir = -1;
     struct err e = ERR_INIT;
@@ -164,7 +164,7 @@ static void drained(void *ctx)
 void comp_drain(struct comp *c)
 {
     comp_task_begin(c);
-    address_remove(c);
+    comp_forget_address(c);
     rpc_server_drain(c->server, DRAIN_MS, drained, c);
 }
 

@@ -20,6 +20,7 @@ class Crash(AgentTestCase):
     def back(self):
         """A new process; by the time it is connected everything of the old one is gone."""
         self.start_agent()
+        self.assertFalse(os.path.exists(os.path.join(self.run_dir, "agent.addr")))
         self.assertEqual(self.cvms.state(), "ReceivingManifest")
         self.assertEqual(self.files(), [])
 
@@ -171,8 +172,8 @@ class Crash(AgentTestCase):
             self.upload_all(users)
             self.cvms.wait(lambda c: ("ConsumingResults", "Ready") in c.events(computation) or over())
             users.result(plain(self.consumer_key, CONSUMER))
-        except Exception:  # pylint: disable=broad-except
-            pass
+        except Exception as fault:  # pylint: disable=broad-except
+            print(f"{computation}: {fault!r}")
 
     def test_AG_17_kill_at_each_message(self):
         whole = [("ReceivingAlgorithm", "InProgress"), ("ReceivingData", "InProgress"), ("Running", "Starting"),

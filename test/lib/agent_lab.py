@@ -188,7 +188,9 @@ class Cvms:
                                 for k, m in c.messages), seconds, f"event {event_type}/{status}")
 
     def logs(self):
-        return "\n".join(m.message for m in self.of_kind("agent_log"))
+        """All log lines, each once."""
+        lines = {(m.timestamp.seconds, m.timestamp.nanos): m.message for m in self.of_kind("agent_log")}
+        return "\n".join(lines.values())
 
 
 class Runner:
