@@ -11,7 +11,8 @@
 #define TEE_NONCE_LEN 64
 #define VTPM_NONCE_LEN 32
 #define SERVICE_TIMEOUT_MS 10000
-#define IMA_MAX ((size_t)64 * 1024 * 1024)
+#define IMA_MAX ((size_t)16 * 1024 * 1024)
+#define CALLS_MAX 16 /* at a time: anyone may ask, and each may hold an IMA log */
 #define PCR10_LEN 20
 
 /* One call of these methods. It outlives its rpc_call while something slow answers it. */
@@ -35,6 +36,7 @@ static void attest_end(struct attest *a)
     buf_done(&a->log);
     buf_done(&a->pcr10);
     mem_free(a);
+    c->attest_count--;
     comp_task_end(c);
 }
 
@@ -55,8 +57,14 @@ static void on_closed(struct rpc_call *call, const struct rpc_status *status, co
 static struct attest *attest_new(struct rpc_call *call, struct comp *c, const char *method)
 {
     struct err e = ERR_INIT;
-    struct attest *a = mem_new(sizeof(*a), &e);
+    struct attest *a;
 
+    if (c->attest_count >= CALLS_MAX) {
+        rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED, "16 such calls are under way already; try again later",
+                        NULL);
+        return NULL;
+    }
+    a = mem_new(sizeof(*a), &e);
     if (!a) {
         rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED, err_text(&e), NULL);
         return NULL;
@@ -67,6 +75,7 @@ static struct attest *attest_new(struct rpc_call *call, struct comp *c, const ch
                           .started_ms = comp_now_ms(c),
                           .log = BUF_INIT(IMA_MAX),
                           .pcr10 = BUF_INIT(PCR10_LEN) };
+    c->attest_count++;
     comp_task_begin(c);
     return a;
 }

@@ -49,6 +49,7 @@ struct comp {
     void *unlistened_ctx;
     struct upload *uploads;
     size_t upload_count;
+    size_t attest_count;
     struct rpc_call *granted_call; /* between a method's allow and its open */
     struct auth_grant granted;
 

@@ -24,6 +24,7 @@ static void look_again(uv_timer_t *timer)
     if (!collector_is_there(o->cfg->log_socket))
         return;
     uv_timer_stop(&o->look);
+    log_info("logs and events go to the log forwarder at %s from now on", o->cfg->log_socket);
     cvms_carry_journal(o->cvms, false);
     collector_start(o->collector);
 }

@@ -1,6 +1,7 @@
 """What an agent refuses, with which code and words, and that nothing stays behind."""
 
 import os
+import subprocess
 import threading
 
 import grpc
@@ -329,6 +330,33 @@ class Attested(AgentTestCase):
         self.assert_status(UNKNOWN, "error reading TPM PCR #10: ", ask)
         os.unlink(log)
         self.assert_status(UNKNOWN, "error reading Linux IMA measurements file: ", ask)
+
+
+class FullDisk(AgentTestCase):
+    algorithm = b"x" * 3 * 1024 * 1024
+
+    def test_upload_that_does_not_fit_is_told_and_removed(self):
+        """The working directory is a file system of 2 MiB, in a mount namespace of the agent's own."""
+        may = subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "tmpfs", self.work_dir], check=False,
+                             capture_output=True, text=True)
+        if may.returncode != 0:
+            self.skipTest(f"needs mount namespaces: {may.stderr.strip()}")
+        self.agent = self.daemon("/usr/bin/unshare", "-Urm", "sh", "-c",
+                                 f"mount -t tmpfs -o size=2m tmpfs {self.work_dir} && exec {harness.need_binary('cocos-agent')}",
+                                 env=self.agent_env(), ready=False)
+        self.cvms.wait_streams(1)
+        self.order()
+        users = self.users()
+        self.assert_status(UNKNOWN, f'error staging algorithm file: writing file "{self.work_dir}/algo": ', users.algo,
+                           self.algorithm, plain(self.algo_key, ALGORITHM))
+        self.agent.wait_log(contains="No space left on device")
+        inside = f"/proc/{self.agent.pid}/root{self.work_dir}"
+        harness.wait_until(lambda: os.listdir(inside) == [], what="an empty working directory")
+        self.assertEqual(self.cvms.stop_computation().message, "")
+        self.algorithm = b"y" * 1024 * 1024
+        self.datasets = []
+        self.order(self.request("2"))
+        self.users().algo(self.algorithm, plain(self.algo_key, ALGORITHM))
 
 
 class Settings(harness.TestCase):

@@ -74,8 +74,11 @@ class Cvms:
     def __init__(self, address="127.0.0.1:0", credentials=None):
         self.changed = threading.Condition(threading.RLock())
         self.messages = []  # (name of the member, the message in it)
-        self.streams = []   # metadata of each stream, as it came
+        self.streams = []   # metadata of each stream of an agent, as it came
+        self.forwarders = 0 # streams of log forwarders
+        self.carried = set()  # (log-forwarder or agent, kind of message)
         self.outgoing = None
+        self.queues = []
         self.asked = 0
         self.address = address
         self.credentials = credentials
@@ -94,15 +97,22 @@ class Cvms:
 
     def stop(self):
         with self.changed:
-            if self.outgoing:
-                self.outgoing.put(None)
+            for each in self.queues:
+                each.put(None)
+            self.queues.clear()
         self.server.stop(0).wait()
 
     def Process(self, incoming, context):
         mine = queue.Queue()
+        metadata = dict(context.invocation_metadata())
+        carrier = metadata.get("connection-type", "agent")
         with self.changed:
-            self.outgoing = mine
-            self.streams.append(dict(context.invocation_metadata()))
+            if carrier == "agent":
+                self.outgoing = mine
+                self.streams.append(metadata)
+            else:
+                self.forwarders += 1
+            self.queues.append(mine)
             self.changed.notify_all()
         # Initial metadata at once, so that a stream without a message is seen to be up.
         context.send_initial_metadata(())
@@ -113,6 +123,7 @@ class Cvms:
                     with self.changed:
                         kind = message.WhichOneof("message")
                         self.messages.append((kind, getattr(message, kind)))
+                        self.carried.add((carrier, kind))
                         self.changed.notify_all()
             except grpc.RpcError:
                 pass
