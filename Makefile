@@ -65,6 +65,7 @@ include mk/rules.mk
 include mk/fuzz.mk
 include mk/echo.mk
 include mk/test.mk
+include mk/e2e.mk
 -include mk/demo.mk
 -include mk/bench.mk
 include mk/tools.mk

@@ -286,6 +286,7 @@ static enum step_result start_qemu(struct mgr_vm *vm, struct err *e)
         !mgr_process_spawn(h->loop, vm->argv.at, vm->log_fd, mgr_vm_qemu_ended, vm, &vm->qemu, e))
         return STEP_FAILED;
     vm->record.qemu = mgr_process_id(vm->qemu);
+    log_info("VM %s: qemu runs as process %d", vm->record.id, (int)vm->record.qemu.pid);
     return STEP_DONE;
 }
 

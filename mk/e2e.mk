@@ -1,0 +1,27 @@
+# Stories in virtual machines.
+# make guest                      kernel and both initramfs, kept while nothing changed
+# make e2e                        all stories; STORY=direct-upload one of them
+# make repro                      two builds of the guest must be the same bytes
+
+STORY_C := $(wildcard test/e2e/*.c)
+STORY_BINS := $(STORY_C:test/e2e/%.c=$(O)/e2e-bin/%)
+E2E_LIB_O := $(patsubst %.c,$(O)/obj/%.o,$(wildcard test/e2e/lib/*.c))
+
+$(O)/e2e-bin/%: $(O)/obj/test/e2e/%.o $(E2E_LIB_O) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+.PHONY: guest e2e e2e-run e2e-bins repro
+guest: all
+	@for f in minimal python; do sh src/hal/guest.sh $(O) $$f $(O)/guest || exit 1; done
+
+e2e-bins: $(STORY_BINS)
+
+e2e: deps
+	@$(MAKE) --no-print-directory -s $(jobs) e2e-run
+
+e2e-run: guest e2e-bins
+	@/usr/bin/python3 test/e2e/run.py --build $(O) $(if $(STORY),--story '$(STORY)')
+
+repro: all
+	@sh ci/repro.sh $(O)

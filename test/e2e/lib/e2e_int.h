@@ -1,0 +1,26 @@
+/* What the files of the harness share. */
+#ifndef E2E_INT_H
+#define E2E_INT_H
+
+#include "e2e/lib/e2e.h"
+
+struct e2e_story {
+    char name[64];
+    char build[E2E_PATH]; /* where the binaries are             */
+    char out[E2E_PATH];   /* the bundle                         */
+    char dir[E2E_PATH];   /* private and short: sockets in it   */
+    unsigned scale;       /* percent                            */
+    uint64_t began_ms;
+    struct e2e_process *processes[16];
+    size_t process_count;
+    struct e2e_vm vms[8]; /* all that were made, for consoles   */
+    size_t vm_count;
+    char manager[64]; /* its gRPC address                   */
+    bool failed;
+};
+extern struct e2e_story e2e;
+
+/* The RPC of the manager, done to its end. Fails the story when it fails. */
+void e2e_manager_stop(void);
+
+#endif

@@ -1,0 +1,243 @@
+/* Programs of the build, their logs, and waiting for a line. */
+
+#include "e2e/lib/e2e.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <regex.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/stage.h"
+#include "e2e/lib/e2e_int.h"
+
+#define WORDS_MAX 64
+
+extern char **environ;
+
+struct words {
+    char *argv[WORDS_MAX + 2];
+    char *env[WORDS_MAX + 1];
+    size_t argc, envc;
+};
+
+/* Sorts words into environment ("K=v" in front) and arguments. */
+static void take_words(struct words *w, const char *program, va_list words)
+{
+    const char *word;
+
+    *w = (struct words){ 0 };
+    w->argv[w->argc++] = (char *)program;
+    while ((word = va_arg(words, const char *))) {
+        if (w->argc + w->envc >= WORDS_MAX)
+            e2e_fail("more than %d words for %s", WORDS_MAX, program);
+        if (w->argc == 1 && word[0] != '-' && strchr(word, '=') && word[0] >= 'A' && word[0] <= 'Z')
+            w->env[w->envc++] = (char *)word;
+        else
+            w->argv[w->argc++] = (char *)word;
+    }
+}
+
+static pid_t spawn(const struct words *w, const char *log)
+{
+    pid_t pid = fork();
+
+    if (pid < 0)
+        e2e_fail("start %s: %s", w->argv[0], strerror(errno));
+    if (pid > 0)
+        return pid;
+    setpgid(0, 0);
+
+    int out = open(log, O_CREAT | O_WRONLY | O_APPEND, 0644);
+    int null = open("/dev/null", O_RDONLY);
+
+    for (size_t i = 0; i < w->envc; i++)
+        putenv(w->env[i]);
+    dup2(null, 0);
+    dup2(out, 1);
+    dup2(out, 2);
+    syscall(SYS_close_range, 3u, ~0u, 0u);
+    execv(w->argv[0], w->argv);
+    fprintf(stderr, "%s: %s\n", w->argv[0], strerror(errno));
+    _exit(127);
+}
+
+void e2e_start(struct e2e_process *p, const char *program, ...)
+{
+    char path[2 * E2E_PATH];
+    char mark[64];
+    struct words w;
+    va_list words;
+
+    snprintf(path, sizeof(path), "%s/%s", e2e.build, program);
+    va_start(words, program);
+    take_words(&w, path, words);
+    va_end(words);
+    if (!p->log[0]) {
+        snprintf(p->name, sizeof(p->name), "%.31s", program);
+        snprintf(p->log, sizeof(p->log), "%.200s/%.31s.log", e2e.out, program);
+        unlink(p->log);
+        if (e2e.process_count == ARRAY_LEN(e2e.processes))
+            e2e_fail("too many processes");
+        e2e.processes[e2e.process_count++] = p;
+    }
+    p->pid = spawn(&w, p->log);
+    snprintf(mark, sizeof(mark), "%s started", p->name);
+    e2e_mark(mark);
+}
+
+void e2e_signal(struct e2e_process *p, int signal)
+{
+    if (p->pid)
+        kill(p->pid, signal);
+}
+
+int e2e_wait(struct e2e_process *p, unsigned within_ms)
+{
+    CLEANUP(fd_done) int pidfd = p->pid ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
+    struct pollfd end = { pidfd, POLLIN, 0 };
+    int status;
+
+    if (pidfd < 0)
+        e2e_fail("%s does not run", p->name);
+    if (poll(&end, 1, (int)e2e_ms(within_ms)) != 1)
+        e2e_fail("%s did not end within %u ms; its log: %s", p->name, e2e_ms(within_ms), p->log);
+    waitpid(p->pid, &status, 0);
+    p->pid = 0;
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* ------------------------------------------------------------------- the log */
+
+/* Looks through the lines behind `from`; on a match *from moves behind that line. */
+static bool search(const char *log, const regex_t *re, long *from, char *ret, size_t len)
+{
+    FILE *f = fopen(log, "re");
+    char *line = NULL;
+    size_t room = 0;
+    bool found = false;
+
+    if (!f)
+        return false;
+    fseek(f, *from, SEEK_SET);
+    while (!found && getline(&line, &room, f) > 0) {
+        regmatch_t m[2];
+
+        if (!strchr(line, '\n'))
+            break; /* not whole yet */
+        found = regexec(re, line, 2, m, 0) == 0;
+        if (found) {
+            *from = ftell(f);
+            if (ret && m[1].rm_so >= 0)
+                snprintf(ret, len, "%.*s", (int)(m[1].rm_eo - m[1].rm_so), line + m[1].rm_so);
+        }
+    }
+    free(line);
+    fclose(f);
+    return found;
+}
+
+static void compile(regex_t *re, const char *regex)
+{
+    if (regcomp(re, regex, REG_EXTENDED) != 0)
+        e2e_fail("'%s' is not a regular expression", regex);
+}
+
+bool e2e_has_line(const struct e2e_process *p, const char *regex)
+{
+    regex_t re;
+    long from = 0;
+    bool found;
+
+    compile(&re, regex);
+    found = search(p->log, &re, &from, NULL, 0);
+    regfree(&re);
+    return found;
+}
+
+void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char *ret, size_t len)
+{
+    const struct clock *clock = clock_system();
+    uint64_t until = clock_mono_ms(clock) + e2e_ms(within_ms);
+    CLEANUP(fd_done) int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    char events[4096];
+    regex_t re;
+
+    compile(&re, regex);
+    inotify_add_watch(watch, e2e.out, IN_MODIFY | IN_CREATE);
+    while (!search(p->log, &re, &p->seen, ret, len)) {
+        struct pollfd changed = { watch, POLLIN, 0 };
+        uint64_t now = clock_mono_ms(clock);
+        int status;
+
+        if (now >= until) {
+            regfree(&re);
+            e2e_fail("%s did not say /%s/ within %u ms; its log: %s", p->name, regex, e2e_ms(within_ms),
+                     p->log);
+        }
+        if (p->pid && waitpid(p->pid, &status, WNOHANG) == p->pid) {
+            p->pid = 0;
+            if (search(p->log, &re, &p->seen, ret, len))
+                break;
+            regfree(&re);
+            e2e_fail("%s ended (status %d) and never said /%s/; its log: %s", p->name, status, regex, p->log);
+        }
+        /* At most 200 ms: the end of the process is no event of its log. */
+        poll(&changed, 1, until - now < 200 ? (int)(until - now) : 200);
+        while (read(watch, events, sizeof(events)) > 0)
+            continue;
+    }
+    regfree(&re);
+}
+
+/* ----------------------------------------------------------------------- CLI */
+
+static long cli_from; /* where the output of the last command begins */
+
+int e2e_cli(const char *agent_port, ...)
+{
+    static struct e2e_process cli;
+    char path[2 * E2E_PATH];
+    char url[64];
+    struct words w;
+    va_list words;
+
+    snprintf(path, sizeof(path), "%s/cocos-cli", e2e.build);
+    snprintf(url, sizeof(url), "AGENT_GRPC_URL=127.0.0.1:%s", agent_port);
+    va_start(words, agent_port);
+    take_words(&w, path, words);
+    va_end(words);
+    w.env[w.envc++] = url;
+    snprintf(cli.name, sizeof(cli.name), "cocos-cli");
+    snprintf(cli.log, sizeof(cli.log), "%.200s/cli.log", e2e.out);
+
+    FILE *f = fopen(cli.log, "ae");
+
+    if (f) {
+        fseek(f, 0, SEEK_END);
+        cli_from = ftell(f);
+        fclose(f);
+    }
+    cli.pid = spawn(&w, cli.log);
+    return e2e_wait(&cli, 60000);
+}
+
+bool e2e_cli_said(const char *regex)
+{
+    char log[E2E_PATH];
+    regex_t re;
+    long from = cli_from;
+    bool found;
+
+    snprintf(log, sizeof(log), "%.200s/cli.log", e2e.out);
+    compile(&re, regex);
+    found = search(log, &re, &from, NULL, 0);
+    regfree(&re);
+    return found;
+}

@@ -1,0 +1,219 @@
+/* The manager and its VMs, by RPC. */
+
+#include "e2e/lib/e2e.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/key.h"
+#include "base/stage.h"
+#include "e2e/lib/e2e_int.h"
+#include "proto/extensions.pb-c.h"
+#include "proto/manager.pb-c.h"
+#include "proto/pb.h"
+#include "rpc/client.h"
+
+/* One call to the manager, waited for. */
+struct call {
+    struct rpc_status status;
+    struct buf reply;
+    bool done;
+};
+
+static void call_done(const struct rpc_status *status, struct buf *reply, void *ctx)
+{
+    struct call *c = ctx;
+
+    c->status = *status;
+    buf_move(&c->reply, reply);
+    c->done = true;
+}
+
+static void call_manager(const char *method, const ProtobufCMessage *request, unsigned within_ms,
+                         struct call *c)
+{
+    struct rpc_client_config cfg = { .target = e2e.manager };
+    struct buf body = BUF_INIT(8 << 20);
+    struct rpc_client *client;
+    struct err e = ERR_INIT;
+    uv_loop_t loop;
+
+    *c = (struct call){ .reply = BUF_INIT(8 << 20) };
+    uv_loop_init(&loop);
+    if (!rpc_client_new(&loop, &cfg, &client, &e) || !pb_encode(request, &body, &e) ||
+        !rpc_client_unary(client, method, NULL, &body, e2e_ms(within_ms), call_done, c, &e))
+        e2e_fail("%s: %s", method, err_text(&e));
+    while (!c->done)
+        uv_run(&loop, UV_RUN_ONCE);
+    rpc_client_free(client, NULL, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    buf_done(&body);
+}
+
+static void need_ok(const struct call *c, const char *method)
+{
+    if (c->status.code != RPC_OK)
+        e2e_fail("%s: %s: %s", method, rpc_code_name(c->status.code), c->status.message);
+}
+
+void e2e_key(const char *name)
+{
+    struct err e = ERR_INIT;
+    CLEANUP(key_done) struct key *k = key_generate(KEY_ED25519, &e);
+    struct secret private_pem = SECRET_INIT(4096);
+    CLEANUP(buf_done) struct buf public_pem = BUF_INIT(4096);
+    char file[64];
+
+    if (!k || !key_private_pem(k, &private_pem, &e) || !key_public_pem(k, &public_pem, &e))
+        e2e_fail("make a key: %s", err_text(&e));
+    snprintf(file, sizeof(file), "%s.pem", name);
+    e2e_write(file, buf_str(&private_pem.bytes, &e), 0600);
+    snprintf(file, sizeof(file), "%s.pub.pem", name);
+    e2e_write(file, buf_str(&public_pem, &e), 0644);
+    secret_done(&private_pem);
+}
+
+static const char cmdline[] =
+    "MANAGER_QEMU_KERNEL_CMDLINE=console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off "
+    "no_timer_check tsc=reliable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2";
+
+void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra)
+{
+    char kernel[2 * E2E_PATH];
+    char initrd[2 * E2E_PATH];
+    char run[E2E_PATH + 64];
+    char state[E2E_PATH + 64];
+
+    snprintf(run, sizeof(run), "COCOS_RUN_DIR=%s/r", e2e.dir);
+    snprintf(state, sizeof(state), "COCOS_STATE_DIR=%s/s", e2e.dir);
+    snprintf(kernel, sizeof(kernel), "MANAGER_QEMU_DISK_IMG_KERNEL_FILE=%s/guest/vmlinux", e2e.build);
+    snprintf(initrd, sizeof(initrd), "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=%s/guest/initrd-%s.cpio", e2e.build,
+             flavour);
+    e2e_start(p, "cocos-manager", run, state, kernel, initrd, cmdline, "MANAGER_GRPC_PORT=0",
+              "MANAGER_HTTP_PORT=0", "MANAGER_LOG_LEVEL=debug", "MANAGER_QEMU_BOOT=fast",
+              "MANAGER_QEMU_MEMORY_SIZE=512M", "MANAGER_QEMU_SMP_COUNT=1", "MANAGER_QEMU_SMP_MAXCPUS=1",
+              "MANAGER_QEMU_HOST_FWD_ADDR=127.0.0.1", extra ? extra : "LANG=C.UTF-8", NULL);
+    e2e_line(p, 20000, "\"msg\":\"ready\",\"addr\":\"([^\"]*)\"", e2e.manager, sizeof(e2e.manager));
+}
+
+void e2e_create(struct e2e_vm *vm, const char *cvms_port, const char *ttl)
+{
+    Manager__CreateReq req = MANAGER__CREATE_REQ__INIT;
+    struct err e = ERR_INIT;
+    char url[64];
+    struct call c;
+
+    snprintf(url, sizeof(url), "10.0.2.2:%s", cvms_port);
+    req.agent_log_level = "debug";
+    req.agent_cvm_server_url = url;
+    req.ttl = (char *)ttl;
+    e2e_mark("create VM");
+    call_manager("/manager.ManagerService/CreateVm", &req.base, 60000, &c);
+    need_ok(&c, "CreateVm");
+
+    CLEANUP(pb_done)
+    Manager__CreateRes *res = (Manager__CreateRes *)pb_decode(&manager__create_res__descriptor,
+                                                              buf_slice(&c.reply), NULL, &e);
+
+    if (!res)
+        e2e_fail("CreateVm: %s", err_text(&e));
+    snprintf(vm->id, sizeof(vm->id), "%.39s", res->cvm_id);
+    snprintf(vm->port, sizeof(vm->port), "%.7s", res->forwarded_port);
+    buf_done(&c.reply);
+    if (e2e.vm_count < ARRAY_LEN(e2e.vms))
+        e2e.vms[e2e.vm_count++] = *vm;
+    e2e_mark("VM runs");
+}
+
+void e2e_remove(const struct e2e_vm *vm)
+{
+    Manager__RemoveReq req = MANAGER__REMOVE_REQ__INIT;
+    struct call c;
+
+    e2e_save_console(vm);
+    req.cvm_id = (char *)vm->id;
+    e2e_mark("remove VM");
+    call_manager("/manager.ManagerService/RemoveVm", &req.base, 60000, &c);
+    need_ok(&c, "RemoveVm");
+    buf_done(&c.reply);
+    e2e_mark("VM removed");
+}
+
+bool e2e_listed(const struct e2e_vm *vm)
+{
+    CocosC__V1__ListRequest req = COCOS_C__V1__LIST_REQUEST__INIT;
+    struct err e = ERR_INIT;
+    struct call c;
+    bool listed = false;
+
+    call_manager("/cocos_c.v1.VirtualMachines/List", &req.base, 20000, &c);
+    need_ok(&c, "List");
+
+    CLEANUP(pb_done)
+    CocosC__V1__ListResponse *res = (CocosC__V1__ListResponse *)pb_decode(
+        &cocos_c__v1__list_response__descriptor, buf_slice(&c.reply), NULL, &e);
+
+    for (size_t i = 0; res && i < res->n_vms; i++)
+        listed |= strcmp(res->vms[i]->id, vm->id) == 0;
+    buf_done(&c.reply);
+    return listed;
+}
+
+void e2e_gone(const struct e2e_vm *vm, unsigned within_ms)
+{
+    uint64_t until = clock_mono_ms(clock_system()) + e2e_ms(within_ms);
+
+    while (e2e_listed(vm)) {
+        if (clock_mono_ms(clock_system()) > until)
+            e2e_fail("VM %s is still listed after %u ms", vm->id, e2e_ms(within_ms));
+        usleep(50000); /* the manager tells nobody that a VM ended but who asks */
+    }
+}
+
+void e2e_save_console(const struct e2e_vm *vm)
+{
+    CocosC__V1__ConsoleRequest req = COCOS_C__V1__CONSOLE_REQUEST__INIT;
+    struct err e = ERR_INIT;
+    char path[2 * E2E_PATH];
+    struct call c;
+
+    req.id = (char *)vm->id;
+    call_manager("/cocos_c.v1.VirtualMachines/Console", &req.base, 20000, &c);
+
+    CLEANUP(pb_done)
+    CocosC__V1__ConsoleResponse *res = c.status.code == RPC_OK
+                                           ? (CocosC__V1__ConsoleResponse *)pb_decode(
+                                                 &cocos_c__v1__console_response__descriptor,
+                                                 buf_slice(&c.reply), NULL, &e)
+                                           : NULL;
+
+    if (res) {
+        snprintf(path, sizeof(path), "%s/console-%.8s.log", e2e.out, vm->id);
+
+        CLEANUP(fd_done) int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
+
+        if (fd < 0 || !stage_write_all(fd, pb_slice(res->tail), &e))
+            fprintf(stderr, "%s can't be written\n", path);
+    }
+    buf_done(&c.reply);
+}
+
+/* At the end of a story, also of a failed one: consoles first, then no VM is left. */
+void e2e_manager_stop(void)
+{
+    if (!e2e.manager[0])
+        return;
+    for (size_t i = 0; i < e2e.process_count; i++)
+        if (strcmp(e2e.processes[i]->name, "cocos-manager") == 0 && !e2e.processes[i]->pid)
+            return;
+    for (size_t i = 0; i < e2e.vm_count; i++)
+        if (e2e_listed(&e2e.vms[i]))
+            e2e_remove(&e2e.vms[i]);
+    e2e.manager[0] = '\0';
+}

@@ -1,0 +1,15 @@
+/* A VM with a time to live ends by itself (MG-10). */
+
+#include "e2e/lib/cast.h"
+
+int main(void)
+{
+    struct cast c = CAST_INIT;
+
+    e2e_begin("ttl-expiry");
+    c.ttl = "8s";
+    cast_one_provider(&c, "minimal", "examples/linreg/linreg", "bin");
+    e2e_line(&c.manager, 30000, "ended: its time to live is over", NULL, 0);
+    e2e_gone(&c.vm, 5000);
+    return e2e_end();
+}
