@@ -265,6 +265,14 @@ static void say_how(const struct mgr_process_exit *how, char *ret, size_t len)
         snprintf(ret, len, "ended with status %d", how->number);
 }
 
+/* Where the monitor is, which QEMU says at each start, explains no end of it. */
+static struct slice skip_greeting(struct slice said)
+{
+    while (slice_starts(said, "char device redirected"))
+        said = slice_after(said, slice_find(said, '\n') + 1);
+    return said;
+}
+
 /* What QEMU itself had to say, from its log. */
 static void last_words(const struct mgr_vm *vm, char *ret, size_t len)
 {
@@ -275,12 +283,14 @@ static void last_words(const struct mgr_vm *vm, char *ret, size_t len)
 
     ret[0] = '\0';
     mgr_vm_path(vm, "qemu.log", path);
-    if (!stage_read_file(path, &text, &e) || text.len == 0)
+    if (!stage_read_file(path, &text, &e))
         return;
-    buf_truncate(&text, 400);
-    while (text.len && buf_slice(&text).at[text.len - 1] == '\n')
-        buf_truncate(&text, text.len - 1);
-    if (text_safe(buf_slice(&text), &safe, &e))
+
+    struct slice said = slice_first(skip_greeting(buf_slice(&text)), 400);
+
+    while (said.len && said.at[said.len - 1] == '\n')
+        said.len--;
+    if (said.len && text_safe(said, &safe, &e))
         snprintf(ret, len, ": %.*s", (int)safe.len, (const char *)buf_slice(&safe).at);
 }
 
