@@ -8,7 +8,7 @@ deps:
 # ------------------------------------------------------------------- lint
 # Each header compiles on its own, whoever includes it first.
 
-LINT_H := $(wildcard src/*/*.h test/cvms/*.h test/echo/*/*.h test/unit/*/*.h test/fuzz/*.h test/lib/*.h)
+LINT_H := $(wildcard src/*/*.h test/cvms/*.h test/echo/*/*.h test/unit/*/*.h test/fuzz/*.h test/lib/*.h test/e2e/lib/*.h)
 
 $(O)/lint/%.ok: % $(O)/flags | $(GEN_H)
 	@mkdir -p $(@D)
@@ -21,7 +21,7 @@ lint-headers: $(LINT_H:%=$(O)/lint/%.ok)
 
 # What the build compiles, for the check that no source is forgotten.
 COMPILED := $(ROOM_C) $(foreach p,$(PROGRAMS),$(wildcard $(dir_$(p))/*.c)) $(ECHO_C) $(UNIT_C) $(UNIT_HELPER_C) \
-	$(FUZZ_C) $(FUZZ_REPLAY_C) $(BENCH_C) $(EXAMPLE_C)
+	$(FUZZ_C) $(FUZZ_REPLAY_C) $(BENCH_C) $(EXAMPLE_C) $(STORY_C) $(wildcard test/e2e/lib/*.c)
 
 compile-list:
 	@mkdir -p $(O)/lint
