@@ -5,10 +5,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <regex.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +18,8 @@
 #include "base/stage.h"
 #include "base/text.h"
 #include "e2e/lib/e2e_int.h"
+
+#define END_MS 5000 /* for a process to end on SIGTERM */
 
 struct e2e_story e2e;
 
@@ -188,12 +192,13 @@ static void clean_up(void)
 
         if (!p->pid)
             continue;
+        CLEANUP(fd_done) int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+        struct pollfd end = { pidfd, POLLIN, 0 };
+
         kill(p->pid, SIGTERM);
-        for (int i = 0; i < 500 && waitpid(p->pid, NULL, WNOHANG) == 0; i++) {
-            if (i == 400)
-                kill(-p->pid, SIGKILL);
-            usleep(10000); /* no event tells of a child with a deadline but SIGCHLD, which the library has */
-        }
+        if (poll(&end, 1, END_MS) != 1)
+            kill(-p->pid, SIGKILL);
+        waitpid(p->pid, NULL, 0);
     }
     if (leftovers(true, first, sizeof(first)) && !e2e.failed) {
         fprintf(stderr, "a process was left behind: %s\n", first);
