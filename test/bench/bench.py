@@ -61,9 +61,17 @@ class Computation:
 
     def __init__(self, harness, data, data_hash=None):
         self.harness = harness
-        self.folder = tempfile.mkdtemp(prefix="cocos-bench-")
         self.daemons = []
         self.env = dict(os.environ)
+        self.folder = tempfile.mkdtemp(prefix="cocos-bench-")
+        try:
+            self.begin(data, data_hash)
+        except BaseException:  # an interrupt too leaves nothing behind
+            self.close()
+            raise
+
+    def begin(self, data, data_hash):
+        harness = self.harness
         for name in ("RUN", "STATE", "WORK"):
             path = os.path.join(self.folder, name.lower())
             os.mkdir(path)
@@ -77,8 +85,9 @@ class Computation:
         self.cvms = self.start("cvms-test", "-public-key-path", self.key + ".pub", "-attested-tls-bool", "false",
                                "-algo-path", self.algo, "-dataset", dataset, "-dataset", "name=never,hash=" + "00" * 32,
                                HOST="127.0.0.1", PORT="0")
+        address = self.cvms.address(60)
         self.started = time.monotonic()
-        self.agent = self.start("cocos-agent", AGENT_CVM_GRPC_URL=self.cvms.address(60), AGENT_LOG_LEVEL="info",
+        self.agent = self.start("cocos-agent", AGENT_CVM_GRPC_URL=address, AGENT_LOG_LEVEL="info",
                                 AGENT_GRPC_HOST="127.0.0.1", AGENT_GRPC_PORT="0")
 
     def start(self, name, *args, **env):
@@ -289,7 +298,8 @@ def main():
     os.environ["COCOS_TEST_BUILD"] = os.path.abspath(args.build)
     import harness
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
     wanted = [w for w in args.only.split(",") if w] or [name for name, _, _ in PARTS]
     out = os.path.join(args.build, "bench")
     os.makedirs(out, exist_ok=True)
