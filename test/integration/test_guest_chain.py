@@ -6,6 +6,7 @@ import subprocess
 
 import grpc
 
+import cvms
 import guest
 import harness
 
@@ -129,6 +130,42 @@ class Chain(harness.TestCase):
                        sum(int(b.message.split()[0]) for b in c.logs() if "were dropped" in b.message) == 4000)
         self.assertEqual(note.level, "WARN")
         self.assertEqual(forwarder.stop(), 0)
+
+
+class KilledCvms(cvms.CvmsTestCase):
+    """With cvms-test, which remembers nothing when it is killed: what its lives have shown is put together."""
+
+    def test_ag_13_cvms_test_killed_again_and_again_has_shown_every_event(self):
+        lives = [self.cvms("-output", "jsonl")]
+        address = lives[0].address()
+        port = address.rsplit(":", 1)[1]
+        self.daemon("cocos-log-forwarder", env={"AGENT_CVM_GRPC_URL": address, "AGENT_CVM_ID": "vm-1",
+                                                "AGENT_CVM_RECONNECT_DELAY": "50ms"})
+        channel = harness.channel(f"unix:{self.run_dir}/log.sock")
+        self.addCleanup(channel.close)
+        stub = guest.collector_stub(channel)
+        sent = 0
+
+        def shown():
+            records = [r for d in lives for r in self.messages(d, "event")]
+            return {r["event_type"] for r in records}, [(r["event_type"], r["timestamp"]) for r in records]
+
+        for step in range(6):
+            for _ in range(30):
+                stub.SendEvent(guest.event_entry(f"E{sent}", ns=1_700_000_000_000_000_000 + sent))
+                sent += 1
+            if step % 2:  # killed when all has been shown, else wherever it is
+                harness.wait_until(lambda n=sent: len(shown()[0]) == n, 20, "all events so far")
+            lives[-1].kill()
+            lives.append(self.cvms("-output", "jsonl", env={"PORT": port}))
+        harness.wait_until(lambda: len(shown()[0]) == sent, 20, "all events")
+        _, identities = shown()
+        first = list(dict.fromkeys(identities))
+        self.assertEqual([name for name, _ in first], [f"E{i}" for i in range(sent)])
+        # Twice is only what was shown right before a kill, and it is known by its time.
+        for life in lives:
+            names = [r["event_type"] for r in self.messages(life, "event")]
+            self.assertEqual(len(names), len(set(names)))
 
 
 if __name__ == "__main__":

@@ -347,6 +347,28 @@ class Collector(Runner):
         self.assertGreater(len(self.collector.events()), 0)
 
 
+    def test_log_service_that_does_not_answer_is_asked_again_after_the_deadline(self):
+        self.start()
+        self.collector.answer.clear()
+        self.shell("echo one >&2")
+        self.assertEqual(self.run_it(seconds=30).error, "")
+        self.runner.wait_log(seconds=20, contains="the log forwarder did not take a record")
+        self.collector.answer.set()
+        self.collector.wait(lambda c: len(c.events()) == 1)
+        self.assertEqual(self.output("ERROR"), "one\n")
+
+    def test_record_that_is_refused_for_good_holds_no_other_up(self):
+        self.start()
+        self.collector.fail_with = grpc.StatusCode.INVALID_ARGUMENT
+        self.shell("echo refused >&2")
+        self.assertEqual(self.run_it().error, "")
+        self.collector.wait(lambda c: c.failed >= 2)
+        self.collector.fail_with = None
+        self.shell("echo taken >&2")
+        self.assertEqual(self.run_it().error, "")
+        self.collector.wait(lambda c: "taken\n" in self.output("ERROR"))
+
+
 class NoCollector(Runner):
     collected = False
 

@@ -120,6 +120,9 @@ class Collector:
         self.changed = threading.Condition()
         self.records = []  # (kind, entry)
         self.fail_with = None  # a grpc.StatusCode
+        self.failed = 0
+        self.answer = threading.Event()  # not set: calls are taken and not answered
+        self.answer.set()
         self.server = None
         self.start()
 
@@ -129,8 +132,13 @@ class Collector:
         outer = self
 
         def take(kind, entry, context):
+            while not outer.answer.wait(0.05):
+                if not context.is_active():
+                    return empty_pb2.Empty()
             with outer.changed:
                 if outer.fail_with:
+                    outer.failed += 1
+                    outer.changed.notify_all()
                     context.abort(outer.fail_with, "told to fail")
                 outer.records.append((kind, entry))
                 outer.changed.notify_all()
