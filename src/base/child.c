@@ -135,8 +135,7 @@ void child_pause(struct child *c, enum child_stream stream, bool paused)
         uv_read_stop((uv_stream_t *)&f->pipe);
     else {
         (void)uv_read_start((uv_stream_t *)&f->pipe, on_alloc, on_read);
-        if (c->exited) /* a whole period for what was held back */
-            (void)uv_timer_again(&c->drain);
+        c->moved = true; /* a whole period for what was held back, even if its end is due right now */
     }
 }
 

@@ -267,7 +267,7 @@ static void check_stuck(bool nonblocking)
 {
     struct tap t = tap_open(LOG_FORM_JSON);
     static char seen[2 * 1024 * 1024];
-    static char text[6000]; /* takes two writes, so that a line can be cut */
+    static char text[10000]; /* three pages of a pipe's 16, so that a line is cut */
     size_t used = 0;
     const char *line;
     struct timespec begin;
