@@ -40,7 +40,7 @@ LDFLAGS_ALL := $(CFLAGS_SAN) -pie -Wl,--gc-sections -Wl,--as-needed -Wl,-z,relro
 LIBS := $(PKG_LIBS) -lpthread
 
 # Rooms go into one archive; each program is its own folder plus that archive.
-ROOMS := base proto tls rpc journal manifest runner
+ROOMS := base proto tls rpc journal manifest runner host
 PROGRAMS := cocos-agent cocos-runner cocos-log-forwarder cocos-cli cvms-test cocos-manager cocos-init
 dir_cocos-agent := src/agent
 dir_cocos-runner := src/runner-service

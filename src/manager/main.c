@@ -8,10 +8,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
+#include "host/kvm_probe.h"
 #include "manager/fleet.h"
 #include "manager/host.h"
 #include "manager/http.h"
-#include "manager/kvm_probe.h"
 #include "proto/pb.h"
 #include "rpc/server.h"
 
@@ -146,7 +146,7 @@ static void fail(struct program *p, const struct err *e)
 }
 
 /* The accelerator is known: now VMs can be made, and those of an earlier manager be taken over. */
-static void probed(const struct mgr_kvm_verdict *v, void *ctx)
+static void probed(const struct host_kvm_verdict *v, void *ctx)
 {
     struct program *p = ctx;
     struct err e = ERR_INIT;
@@ -209,10 +209,10 @@ static int run(struct program *p)
     if (!prepare(p, &e)) {
         fail(p, &e);
     } else if (p->settings.qemu.enable_kvm) {
-        if (!mgr_kvm_probe(&p->loop, p->settings.qemu.bin_path, p->state_fd, probed, p, &e))
+        if (!host_kvm_probe(&p->loop, p->settings.qemu.bin_path, p->state_fd, probed, p, &e))
             fail(p, &e);
     } else {
-        probed(&(struct mgr_kvm_verdict){ .reason = "MANAGER_QEMU_ENABLE_KVM is false" }, p);
+        probed(&(struct host_kvm_verdict){ .reason = "MANAGER_QEMU_ENABLE_KVM is false" }, p);
     }
     uv_run(&p->loop, UV_RUN_DEFAULT);
     uv_loop_close(&p->loop);

@@ -9,13 +9,13 @@
 #include <unistd.h>
 
 #include "base/stage.h"
-#include "manager/kvm_probe.h"
+#include "host/kvm_probe.h"
 
 struct fixture {
     char path[64];
     int dir_fd;
     uv_loop_t loop;
-    struct mgr_kvm_verdict verdict;
+    struct host_kvm_verdict verdict;
     unsigned calls;
 };
 
@@ -41,7 +41,7 @@ static int tear_down(void **state)
     return uv_loop_close(&f->loop) != 0 || !stage_remove_tree(tmp, f->path + strlen("/tmp/"), &e);
 }
 
-static void keep(const struct mgr_kvm_verdict *v, void *ctx)
+static void keep(const struct host_kvm_verdict *v, void *ctx)
 {
     struct fixture *f = ctx;
 
@@ -70,7 +70,7 @@ static void real_guest_passes_under_emulation(void **state)
         print_message("skipped: qemu-system-x86_64 is not installed\n");
         skip();
     }
-    assert_true(mgr_tcg_probe(&f->loop, "/usr/bin/qemu-system-x86_64", f->dir_fd, keep, f, &e));
+    assert_true(host_tcg_probe(&f->loop, "/usr/bin/qemu-system-x86_64", f->dir_fd, keep, f, &e));
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(f->calls, 1);
     assert_string_equal(f->verdict.reason, "");
@@ -84,7 +84,7 @@ static void qemu_that_fails_is_a_verdict_with_its_last_words(void **state)
     char qemu[128];
 
     make_qemu(f, "echo 'failed to set MSR 0x10a' >&2; exit 134\n", qemu, sizeof(qemu));
-    assert_true(mgr_tcg_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
+    assert_true(host_tcg_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(f->calls, 1);
     assert_false(f->verdict.works);
@@ -98,7 +98,7 @@ static void qemu_that_exits_with_zero_is_not_believed(void **state)
     char qemu[128];
 
     make_qemu(f, "exit 0\n", qemu, sizeof(qemu));
-    assert_true(mgr_tcg_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
+    assert_true(host_tcg_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_false(f->verdict.works);
 }
@@ -108,9 +108,9 @@ static void missing_qemu_is_an_error_or_a_verdict(void **state)
     struct fixture *f = *state;
     struct err e = ERR_INIT;
 
-    assert_false(mgr_tcg_probe(&f->loop, "/nonexistent/qemu", f->dir_fd, keep, f, &e));
+    assert_false(host_tcg_probe(&f->loop, "/nonexistent/qemu", f->dir_fd, keep, f, &e));
     assert_int_equal(e.kind, ERR_KIND_MISSING);
-    assert_true(mgr_tcg_probe(&f->loop, "no-such-qemu-anywhere", f->dir_fd, keep, f, &e));
+    assert_true(host_tcg_probe(&f->loop, "no-such-qemu-anywhere", f->dir_fd, keep, f, &e));
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(f->calls, 1);
     assert_false(f->verdict.works);
@@ -129,13 +129,13 @@ static void answer_is_kept_for_the_same_qemu_only(void **state)
     }
     make_qemu(f, "exit 65\n", qemu, sizeof(qemu));
     for (unsigned i = 0; i < 2; i++) {
-        assert_true(mgr_kvm_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
+        assert_true(host_kvm_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_true(f->verdict.works);
         assert_int_equal(f->verdict.from_cache, i == 1);
     }
     make_qemu(f, "exit 1; # another QEMU\n", qemu, sizeof(qemu));
-    assert_true(mgr_kvm_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
+    assert_true(host_kvm_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_false(f->verdict.works);
     assert_false(f->verdict.from_cache);

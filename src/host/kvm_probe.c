@@ -1,4 +1,4 @@
-#include "manager/kvm_probe.h"
+#include "host/kvm_probe.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -37,14 +37,14 @@ static const unsigned char code[] = {
     0xcf, 0x00, 0xff, 0xff, 0x00, 0x00, 0x00, 0x9b, 0xaf, 0x00, 0x1f, 0x00, 0xd8, 0x00, 0xff, 0xff,
 };
 
-void mgr_probe_rom(unsigned char *ret)
+void host_probe_rom(unsigned char *ret)
 {
     static const unsigned char reset[] = { 0xe9, 0x0d,
                                            0x00 }; /* jmp to offset 0, where the processor starts */
 
-    memset(ret, 0, MGR_PROBE_ROM_LEN);
+    memset(ret, 0, HOST_PROBE_ROM_LEN);
     memcpy(ret, code, sizeof(code));
-    memcpy(ret + MGR_PROBE_ROM_LEN - 16, reset, sizeof(reset));
+    memcpy(ret + HOST_PROBE_ROM_LEN - 16, reset, sizeof(reset));
 }
 
 struct probe {
@@ -56,8 +56,8 @@ struct probe {
     uint64_t started_ms;
     char key[512];  /* boot of the host and QEMU the answer is for */
     char last[160]; /* QEMU's last words                          */
-    struct mgr_kvm_verdict verdict;
-    mgr_kvm_done_fn done;
+    struct host_kvm_verdict verdict;
+    host_kvm_done_fn done;
     void *ctx;
 };
 
@@ -149,14 +149,14 @@ static void on_output(struct child *c, enum child_stream stream, struct slice by
 static void on_exit_of_qemu(struct child *c, const struct child_exit *how, void *ctx)
 {
     struct probe *p = ctx;
-    struct mgr_kvm_verdict *v = &p->verdict;
+    struct host_kvm_verdict *v = &p->verdict;
 
     (void)c;
     v->took_ms = clock_mono_ms(clock_system()) - p->started_ms;
     v->works = !how->by_signal && how->number == EXIT_STATUS;
     if (how->timed_out)
         snprintf(v->reason, sizeof(v->reason), "a probe guest of ten million loops was not done after %d ms",
-                 MGR_KVM_PROBE_MS);
+                 HOST_KVM_PROBE_MS);
     else if (!v->works)
         snprintf(v->reason, sizeof(v->reason), "the probe guest ended with %s %d%s%s",
                  how->by_signal ? "signal" : "status", how->number, p->last[0] ? ": " : "", p->last);
@@ -167,11 +167,11 @@ static void on_exit_of_qemu(struct child *c, const struct child_exit *how, void 
 
 static bool write_rom(int dir_fd, struct err *e)
 {
-    static unsigned char rom[MGR_PROBE_ROM_LEN];
+    static unsigned char rom[HOST_PROBE_ROM_LEN];
     struct stage_file f = STAGE_FILE_INIT;
     bool ok;
 
-    mgr_probe_rom(rom);
+    host_probe_rom(rom);
     ok = stage_file_begin(dir_fd, &f, e) && stage_file_write(&f, slice_of(rom, sizeof(rom)), e) &&
          stage_file_commit(&f, ROM_NAME, 0600, true, e);
     stage_file_done(&f);
@@ -198,7 +198,7 @@ static bool spawn(struct probe *p, const char *qemu, struct err *e)
                            NULL };
     const struct child_spec spec = {
         .argv = argv,
-        .deadline_ms = MGR_KVM_PROBE_MS,
+        .deadline_ms = HOST_KVM_PROBE_MS,
         .deadline_grace_ms = 100,
         .on_output = on_output,
         .on_exit = on_exit_of_qemu,
@@ -211,7 +211,7 @@ static bool spawn(struct probe *p, const char *qemu, struct err *e)
     return child_spawn(p->loop, &spec, &p->child, e);
 }
 
-static bool run(uv_loop_t *loop, const char *qemu, int state_dir_fd, bool kvm, mgr_kvm_done_fn done,
+static bool run(uv_loop_t *loop, const char *qemu, int state_dir_fd, bool kvm, host_kvm_done_fn done,
                 void *ctx, struct err *e)
 {
     struct probe *p = mem_new(sizeof(*p), e);
@@ -236,14 +236,14 @@ static bool run(uv_loop_t *loop, const char *qemu, int state_dir_fd, bool kvm, m
     return true;
 }
 
-bool mgr_kvm_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, mgr_kvm_done_fn done, void *ctx,
-                   struct err *e)
+bool host_kvm_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
+                    struct err *e)
 {
     return run(loop, qemu, state_dir_fd, true, done, ctx, e);
 }
 
-bool mgr_tcg_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, mgr_kvm_done_fn done, void *ctx,
-                   struct err *e)
+bool host_tcg_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
+                    struct err *e)
 {
     return run(loop, qemu, state_dir_fd, false, done, ctx, e);
 }

@@ -8,38 +8,38 @@
  * of a second where KVM works. The answer is kept for this boot of the host
  * and this QEMU.
  */
-#ifndef MANAGER_KVM_PROBE_H
-#define MANAGER_KVM_PROBE_H
+#ifndef HOST_KVM_PROBE_H
+#define HOST_KVM_PROBE_H
 
 #include <uv.h>
 
 #include "base/err.h"
 
-#define MGR_KVM_PROBE_MS 3000
+#define HOST_KVM_PROBE_MS 3000
 
-struct mgr_kvm_verdict {
+struct host_kvm_verdict {
     bool works;
     bool from_cache;
     uint64_t took_ms;
     char reason[256]; /* why not, for people; "" when it works */
 };
 
-typedef void (*mgr_kvm_done_fn)(const struct mgr_kvm_verdict *v, void *ctx);
+typedef void (*host_kvm_done_fn)(const struct host_kvm_verdict *v, void *ctx);
 
 /*
  * Asks once; done comes later on the loop. state_dir_fd is where the answer
  * is kept (borrowed until done). Fails only when nothing could be started for
  * a reason of ours; a QEMU that does not run is a verdict.
  */
-bool mgr_kvm_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, mgr_kvm_done_fn done, void *ctx,
-                   struct err *e) MUST_CHECK;
+bool host_kvm_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
+                    struct err *e) MUST_CHECK;
 
 /* The same guest under software emulation, which shows that the probe itself is sound. For tests and doctor. */
-bool mgr_tcg_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, mgr_kvm_done_fn done, void *ctx,
-                   struct err *e) MUST_CHECK;
+bool host_tcg_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
+                    struct err *e) MUST_CHECK;
 
 /* The firmware image, 64 KiB; for tests. ret has that many bytes. */
-#define MGR_PROBE_ROM_LEN 65536
-void mgr_probe_rom(unsigned char *ret);
+#define HOST_PROBE_ROM_LEN 65536
+void host_probe_rom(unsigned char *ret);
 
 #endif
