@@ -297,7 +297,8 @@ static void check_stuck(bool nonblocking)
     assert_non_null(lost);
     for (line = lost; line > seen && line[-1] != '\n';)
         line--;
-    (void)after_time(line); /* it begins a line, although the one before was cut */
+    /* It is alone on its line, although the one before was cut. */
+    assert_memory_equal(after_time(line), "\"level\":\"WARN\"", 14);
     assert_non_null(strstr(lost, "\"msg\":\"back\"}\n"));
 
     size_t lines = 0;
