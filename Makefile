@@ -34,7 +34,7 @@ WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wvla -Wformat=2 -Wstrict
 	-Wmissing-prototypes -Wundef -Werror
 CFLAGS_OPT := $(if $(DEBUG),-O0,$(if $(SAN),-O1,-O2 -D_FORTIFY_SOURCE=2))
 CFLAGS_SAN := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
-CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -DCOCOS_VERSION='"$(VERSION)"' -g $(CFLAGS_OPT) $(CFLAGS_SAN) \
+CFLAGS_ALL := -std=c11 -ffile-prefix-map=$(CURDIR)=. -D_GNU_SOURCE -DCOCOS_VERSION='"$(VERSION)"' -g $(CFLAGS_OPT) $(CFLAGS_SAN) \
 	-fstack-protector-strong -fPIE -ffunction-sections -fdata-sections -Isrc -Itest -I$(O)/gen $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := $(CFLAGS_SAN) -pie -Wl,--gc-sections -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS)
 LIBS := $(PKG_LIBS) -lpthread
@@ -59,6 +59,7 @@ all: $(BINS) $(O)/obj/libcocos.a
 .PHONY: test test-run
 test: deps
 	@$(MAKE) --no-print-directory $(jobs) test-run
+	@$(MAKE) --no-print-directory -s $(jobs) e2e-run
 
 include mk/proto.mk
 include mk/rules.mk
