@@ -342,6 +342,7 @@ static void end_begin(struct comp *c, enum ending ending, const struct fsm_step 
     upload_abort_all(c, ending == END_STOP ? "the computation was stopped" : "the agent is shutting down");
     if (s->actions & FSM_DO_STOP_RUN)
         comp_run_stop(c);
+    rpc_client_disconnect(c->attester); /* nobody waits for its answers any more */
     comp_drain(c);
 }
 
@@ -351,6 +352,8 @@ void comp_stop(struct comp *c, const char *id, comp_stopped_fn stopped, void *ct
 
     c->stopped = stopped;
     c->stopped_ctx = ctx;
+    if (c->ending != END_NONE)
+        return; /* the agent is shutting down; its end is ours */
     c->stop_message[0] = '\0';
     if (s.actions == 0) { /* nothing to stop: that is what was wanted */
         end_answer(c);
@@ -372,8 +375,8 @@ void comp_shutdown(struct comp *c, void (*done)(void *ctx), void *ctx)
 
     c->shut = done;
     c->shut_ctx = ctx;
-    if (c->ending == END_STOP || uv_is_active((uv_handle_t *)&c->stop_timer))
-        return; /* a stop is under way; its end is ours */
+    if (c->starting || c->ending == END_STOP || uv_is_active((uv_handle_t *)&c->stop_timer))
+        return; /* something is under way; its end is ours */
     c->ending = END_SHUTDOWN;
     if (s.actions == 0)
         end_answer(c);
@@ -385,8 +388,12 @@ void comp_shutdown(struct comp *c, void (*done)(void *ctx), void *ctx)
 
 static void start_ready(struct comp *c)
 {
+    c->starting = false;
     comp_event(c, FSM_START);
-    c->ready(c->ready_ctx);
+    if (c->shut) /* asked for meanwhile */
+        end_answer(c);
+    else
+        c->ready(c->ready_ctx);
 }
 
 /* Says what became of the computation an earlier process had. */
@@ -444,6 +451,7 @@ void comp_start(struct comp *c, void (*ready)(void *ctx), void *ctx)
     struct err e = ERR_INIT;
     struct running r;
 
+    c->starting = true;
     c->ready = ready;
     c->ready_ctx = ctx;
     /* The algorithm of a killed agent may still be at work in the files that go now. */

@@ -71,6 +71,7 @@ struct comp {
     void (*shut)(void *ctx);
     void *shut_ctx;
 
+    bool starting;
     void (*ready)(void *ctx);
     void *ready_ctx;
     void (*freed)(void *ctx);

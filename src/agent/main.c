@@ -136,6 +136,9 @@ static void watch_signals(struct agent *a)
     uv_signal_init(&a->loop, &a->ints);
     a->terms.data = a;
     a->ints.data = a;
+    /* Told only once the loop runs, and from now on not the end of the process. */
+    uv_signal_start(&a->terms, on_signal, SIGTERM);
+    uv_signal_start(&a->ints, on_signal, SIGINT);
 }
 
 static int run(struct agent *a)
@@ -147,11 +150,10 @@ static int run(struct agent *a)
     watch_signals(a);
     ok = bring_up(a, &e);
     if (ok) {
-        uv_signal_start(&a->terms, on_signal, SIGTERM);
-        uv_signal_start(&a->ints, on_signal, SIGINT);
         comp_start(a->comp, waiting_for_manifest, a);
     } else {
         log_error("%s", err_text(&e));
+        a->signalled = true; /* it ends anyway */
         take_down(a);
     }
     uv_run(&a->loop, UV_RUN_DEFAULT);

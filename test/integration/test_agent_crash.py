@@ -173,7 +173,7 @@ class Crash(AgentTestCase):
             self.cvms.wait(lambda c: ("ConsumingResults", "Ready") in c.events(computation) or over())
             users.result(plain(self.consumer_key, CONSUMER))
         except Exception as fault:  # pylint: disable=broad-except
-            print(f"{computation}: {fault!r}")
+            self.faults.append((computation, fault))
 
     def test_AG_17_kill_at_each_message(self):
         whole = [("ReceivingAlgorithm", "InProgress"), ("ReceivingData", "InProgress"), ("Running", "Starting"),
@@ -181,7 +181,7 @@ class Crash(AgentTestCase):
                  ("Complete", "Completed")]
         greeting = "connecting to the CVMS"
         self.start_agent()
-        ends = set()
+        ends, self.faults = set(), []
         for n in range(1, 17):
             computation = f"n{n}"
             self.cvms.wait(lambda c: c.logs().count(greeting) >= n, what=f"start {n}")
@@ -219,15 +219,50 @@ class Crash(AgentTestCase):
         self.back()
         self.cvms.wait(lambda c: FAILED in c.events("1"), what="the report")
 
+    def test_sigterm_at_any_moment_of_the_start(self):
+        for text in ("cocos-agent ", "connecting to the CVMS", "connected"):
+            agent = self.daemon("cocos-agent", env=self.agent_env(), ready=False)
+            agent.wait_for(lambda d: any(text in line for line in d.out), what=text)
+            self.assertEqual(agent.stop(), 0)
+
+    def test_sigterm_while_a_stop_is_under_way(self):
+        self.runner.algorithm = self.runner.until_stopped
+        self.start_agent()
+        self.order()
+        self.upload_all(self.users())
+        self.assertTrue(self.runner.entered.wait(harness.deadline(10)))
+        go_on, asked = threading.Event(), threading.Event()
+        def slow(request, context):
+            asked.set()
+            go_on.wait(harness.deadline(20))
+            return self.runner.stop(request, context)
+        self.runner.on_stop = slow
+        self.cvms.send(stopComputation={"computation_id": "1"})
+        self.assertTrue(asked.wait(harness.deadline(10)))
+        self.agent.send(signal.SIGTERM)
+        self.agent.wait_log(contains="ending on SIGTERM")
+        self.cvms.send(stopComputation={"computation_id": "1"})
+        go_on.set()
+        self.assertEqual(self.agent.wait(), 0)
+        self.assertEqual(self.files(), [])
+        self.back()
+        self.cvms.wait(lambda c: ("Stopped", "Stopped") in c.events("1"), what="the end")
+        self.assertNotIn(FAILED, self.cvms.events("1"))
+
     def test_second_signal_ends_at_once(self):
         self.runner.algorithm = self.runner.until_stopped
         self.start_agent()
         self.order()
         self.upload_all(self.users())
         self.assertTrue(self.runner.entered.wait(harness.deadline(10)))
-        self.runner.Stop = lambda request, context: self.runner.stopped.wait(harness.deadline(30)) and None
+        asked = threading.Event()
+        def never(request, context):
+            asked.set()
+            self.runner.stopped.wait(harness.deadline(30))
+            return self.runner.stop(request, context)
+        self.runner.on_stop = never
         self.agent.send(signal.SIGTERM)
-        self.agent.wait_log(contains="ending on SIGTERM")
+        self.assertTrue(asked.wait(harness.deadline(10)))
         self.agent.send(signal.SIGTERM)
         self.assertEqual(self.agent.wait(5), 1)
 

@@ -123,7 +123,7 @@ class Stop(InState):
     def test_runner_that_does_not_answer_stop_is_given_up(self):
         self.start_agent()
         self.bring_to("Running")
-        self.runner.Stop = lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "no")
+        self.runner.on_stop = lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "no")
         answer = self.cvms.stop_computation()
         self.assertEqual(answer.message, "")
         self.assertEqual(self.cvms.state(), "ReceivingManifest")
@@ -230,12 +230,8 @@ class ComesAndGoes(InState):
         slow = threading.Event()
         def stop(request, context):
             slow.wait(harness.deadline(20))
-            return Stop_done(self, request)
-        def Stop_done(test, request):
-            from google.protobuf import empty_pb2
-            test.runner.stopped.set()
-            return empty_pb2.Empty()
-        self.runner.Stop = stop
+            return self.runner.stop(request, context)
+        self.runner.on_stop = stop
         self.cvms.send(stopComputation={"computation_id": "1"})
         self.wait_event("1", STOPPED)
         self.cvms.stop()

@@ -1,6 +1,8 @@
 """One computation from order to end, between grpcio peers on all sides."""
 
+import hashlib
 import io
+import itertools
 import os
 import zipfile
 
@@ -154,6 +156,20 @@ class Flow(AgentTestCase):
             users.result(plain(self.consumer_key, CONSUMER))
         self.assertIn("runner.sock", caught.exception.details())
 
+    def test_runner_that_dies_while_it_runs_fails_the_computation(self):
+        self.runner.algorithm = self.runner.until_stopped
+        self.start_agent()
+        self.order()
+        users = self.users()
+        self.upload_all(users)
+        self.assertTrue(self.runner.entered.wait(harness.deadline(10)))
+        self.runner.close()
+        self.cvms.wait_event("Failed", "Failed")
+        with self.assertRaises(grpc.RpcError) as caught:
+            users.result(plain(self.consumer_key, CONSUMER))
+        self.assertTrue(caught.exception.details())
+        self.assertEqual(self.cvms.stop_computation().message, "")
+
     def test_bound_signatures_for_everything(self):
         self.start_agent(AGENT_REQUIRE_BOUND_SIGNATURES="true")
         self.order()
@@ -190,6 +206,63 @@ class Flow(AgentTestCase):
             hashes.add(sha3(users.result(plain(self.consumer_key, CONSUMER))[0]))
             self.cvms.stop_computation(computation)
         self.assertEqual(len(hashes), 1)
+
+    def test_memory_is_flat_whatever_is_uploaded(self):
+        block, count = bytes(range(256)) * 4096, 192
+        digest = hashlib.sha3_256()
+        for _ in range(count):
+            digest.update(block)
+        request = self.request()
+        del request.datasets[1:]
+        request.datasets[0].hash = digest.digest()
+        self.start_agent()
+        self.order(request)
+        users = self.users()
+        users.algo(self.algorithm, plain(self.algo_key, ALGORITHM))
+        for size in (1, 3):  # MiB a message; the wrong end makes all but the last an error
+            pieces = (users.pb.DataRequest(dataset=block * size, filename="a.csv") for _ in range(count // size))
+            if size == 1:
+                pieces = itertools.chain(pieces, [users.pb.DataRequest(dataset=b"!")])
+                self.assert_status(grpc.StatusCode.UNKNOWN, "malformed data, hash does not match", users.stub.Data,
+                                   pieces, metadata=plain(self.data_key, DATA), timeout=harness.deadline(60))
+            else:
+                users.stub.Data(pieces, metadata=plain(self.data_key, DATA), timeout=harness.deadline(60))
+        self.cvms.wait_event("ConsumingResults", "Ready")
+        if not harness.SANITIZED and harness.SCALE == 1:
+            self.assertLess(self.agent.status("VmHWM"), 32 * 1024)
+
+    def test_RL_5_AG_16_nothing_is_left_to_find(self):
+        canary = b"canary-8c1f4d"
+        self.algorithm = b"#!/bin/sh\n# " + canary
+        self.datasets = [("a.csv", canary * 1000)]
+        def run(_request):
+            with open(os.path.join(self.work_dir, "results", "out"), "wb") as f:
+                f.write(canary)
+        self.runner.algorithm = run
+        self.start_agent()
+        self.order()
+        users = self.users()
+        users.algo(self.algorithm, plain(self.algo_key, ALGORITHM), canary)
+        users.data(self.datasets[0][1], plain(self.data_key, DATA), "a.csv")
+        self.cvms.wait_event("ConsumingResults", "Ready")
+        self.assertIn(canary, users.result(plain(self.consumer_key, CONSUMER))[0])
+        self.cvms.wait_event("Complete", "Completed")
+        self.wait_clean()
+        self.cvms.stop_computation()
+        signatures = [v for key, role in ((self.algo_key, ALGORITHM), (self.consumer_key, CONSUMER))
+                      for k, v in plain(key, role) if k == "signature"]
+        secrets = [canary] + [s.encode() for s in signatures]
+        for folder, _, names in os.walk(self.dir):
+            for name in names:
+                if not os.path.isfile(os.path.join(folder, name)):
+                    continue
+                with open(os.path.join(folder, name), "rb") as f:
+                    content = f.read()
+                for secret in secrets:
+                    self.assertNotIn(secret, content, name)
+        for secret in secrets:
+            self.assertNotIn(secret.decode(), self.agent.text())
+            self.assertNotIn(secret.decode(), self.cvms.logs())
 
     def test_health_and_reflection(self):
         self.start_agent(AGENT_GRPC_REFLECTION="true")
