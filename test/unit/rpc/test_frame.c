@@ -69,8 +69,7 @@ static void every_cut_gives_the_same_messages(void **state)
             while ((got = rpc_assembly_feed(&a, &in, 100, &e)) == RPC_FRAME_READY) {
                 static const char *const want[] = { "hello", "", "you" };
 
-                assert_in_range(count, 0, 2);
-                assert_true(slice_equal_str(buf_slice(&a.body), want[count]));
+                assert_true(slice_equal_str(buf_slice(&a.body), count < 3 ? want[count] : "no fourth"));
                 assert_int_equal(a.frame.compressed, count == 2);
                 count++;
                 rpc_assembly_reset(&a);
