@@ -33,10 +33,12 @@ cppcheck --quiet --enable=warning,performance,portability --inline-suppr --error
     --std=c11 --language=c --suppressions-list=ci/cppcheck.txt --template=gcc -D_GNU_SOURCE -D'COCOS_VERSION=""' \
     -D__linux__ -Isrc -Itest $TIDY_SOURCES || failed=1
 
-# Two things may change for as long as a process lives: where the log goes, and
-# the number OpenSSL gave us for our own data.
-allowed='base/log.o target|tls/conn.o index_once|tls/conn.o index_value'
-find "$O/obj/src" -name '*.o' 2>/dev/null | sort | while read -r object; do
+# In a room two things may change for as long as a process lives: where the log
+# goes, and the number OpenSSL gave us for our own data. Two tables too big
+# or too late for a constant are filled with the same each time. A program's
+# main.c may keep the program's own object.
+allowed='base/log.o target|tls/conn.o index_once|tls/conn.o index_value|[a-z]*/kvm_probe.o rom|[a-z]*/vm_steps.o names'
+find "$O/obj/src" -name '*.o' ! -name main.o 2>/dev/null | sort | while read -r object; do
     nm -f sysv "$object" | awk -F '|' -v object="${object#"$O"/obj/src/}" \
         '$7 ~ /^\.(data|bss)/ && $7 !~ /^\.data\.rel\.ro/ && $1 !~ /^[.]/ { gsub(/ /, "", $1); sub(/\.[0-9]+$/, "", $1); print object " " $1 }'
 done | grep -v -x -E "$allowed" | sed 's/$/: a mutable global/' | grep . && failed=1

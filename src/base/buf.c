@@ -131,7 +131,7 @@ bool buf_format(struct buf *b, struct err *e, const char *fmt, ...)
 {
     va_list args;
     va_list again;
-    uint8_t *at;
+    uint8_t *at = NULL;
 
     va_start(args, fmt);
     va_copy(again, args);
@@ -145,7 +145,7 @@ bool buf_format(struct buf *b, struct err *e, const char *fmt, ...)
         char *text = mem_new((size_t)n + 1, e);
 
         ok = text && buf_reserve(b, (size_t)n, &at, e);
-        if (ok) {
+        if (ok && at) {
             vsnprintf(text, (size_t)n + 1, fmt, again);
             memcpy(at, text, (size_t)n);
             b->len += (size_t)n;

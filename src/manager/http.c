@@ -139,7 +139,7 @@ static bool bind_socket(const struct mgr_settings *s, int *ret_fd, struct err *e
 
 static void name_address(struct mgr_http *h, int fd)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = { 0 };
     socklen_t len = sizeof(at);
     char host[64] = "";
     char port[8] = "";
