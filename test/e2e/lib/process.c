@@ -19,8 +19,6 @@
 
 #define WORDS_MAX 64
 
-extern char **environ;
-
 struct words {
     char *argv[WORDS_MAX + 2];
     char *env[WORDS_MAX + 1];

@@ -853,8 +853,8 @@ static void existing_name_refuses_all(void **state)
 
     (void)state;
     /* So many that some are moved before, and have to go back, in whatever order. */
-    for (char c = 'a'; c <= 'z'; c++) {
-        const char name[] = { c, '\0' };
+    for (int c = 'a'; c <= 'z'; c++) {
+        const char name[] = { (char)c, '\0' };
         const struct piece p = { .name = name };
 
         add_piece(&m, &p, name, 1);
