@@ -1,6 +1,7 @@
 """The agent's stream to its CVMS: stops, states, disconnects, and a CVMS that goes and returns."""
 
 import os
+import socket
 import subprocess
 import threading
 
@@ -256,6 +257,48 @@ class ComesAndGoes(InState):
         self.cvms.stop_computation()
         self.bounce()
         self.bring_to("Complete", "2")
+
+
+class Proxy(AgentTestCase):
+    def proxy(self):
+        """An HTTP proxy that takes every CONNECT to the CVMS; what it was asked for, and its address."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        asked = []
+        def pipe(source, sink):
+            try:
+                while data := source.recv(65536):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+        def serve():
+            try:
+                while True:
+                    near, _ = listener.accept()
+                    head = b""
+                    while b"\r\n\r\n" not in head:
+                        head += near.recv(4096)
+                    asked.append(head.split(b"\r\n")[0].decode())
+                    host, port = self.cvms.address.rsplit(":", 1)
+                    far = socket.create_connection((host, int(port)))
+                    near.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+                    for pair in ((near, far), (far, near)):
+                        threading.Thread(target=pipe, args=pair, daemon=True).start()
+            except OSError:
+                pass
+        threading.Thread(target=serve, daemon=True).start()
+        return asked, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def test_cvms_behind_a_proxy(self):
+        asked, address = self.proxy()
+        self.start_agent(AGENT_CVM_GRPC_URL="cvms.test:7001", HTTPS_PROXY=address, NO_PROXY="localhost,.local")
+        self.order()
+        self.assertEqual(asked[0], "CONNECT cvms.test:7001 HTTP/1.1")
+
+    def test_cvms_on_this_machine_needs_no_proxy(self):
+        self.start_agent(HTTPS_PROXY="http://127.0.0.1:1")
+        self.order()
 
 
 class Tls(AgentTestCase):
