@@ -1,12 +1,12 @@
 /*
  * cocos-agent: configuration and wiring.
  */
-#include <signal.h>
 #include <unistd.h>
 
 #include "agent/comp.h"
 #include "agent/cvms.h"
 #include "agent/outlet.h"
+#include "base/daemon.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
@@ -15,35 +15,23 @@
 
 struct agent {
     struct agent_config cfg;
-    uv_loop_t loop;
+    struct daemon daemon;
     int state_fd;
     struct journal *journal;
     struct outbox *replies;
     struct comp *comp;
     struct cvms *cvms;
     struct outlet *outlet;
-    uv_signal_t terms, ints;
-    bool signalled;
 };
 
 /* ------------------------------------------------------------------ down, one part after the other */
-
-static void comp_freed(void *ctx)
-{
-    struct agent *a = ctx;
-
-    uv_close((uv_handle_t *)&a->terms, NULL);
-    uv_close((uv_handle_t *)&a->ints, NULL);
-}
 
 static void replies_closed(void *ctx)
 {
     struct agent *a = ctx;
 
     if (a->comp)
-        comp_free(a->comp, comp_freed, a);
-    else
-        comp_freed(a);
+        comp_free(a->comp, NULL, NULL); /* the last one: nothing is left on the loop */
 }
 
 static void journal_closed(void *ctx)
@@ -74,14 +62,10 @@ static void take_down(void *ctx)
     cvms_free(a->cvms, cvms_freed, a);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+static void stop(void *ctx)
 {
-    struct agent *a = handle->data;
+    struct agent *a = ctx;
 
-    if (a->signalled)
-        _exit(1); /* whoever asks twice does not want to wait */
-    a->signalled = true;
-    log_info("ending on %s", number == SIGTERM ? "SIGTERM" : "SIGINT");
     comp_shutdown(a->comp, take_down, a);
 }
 
@@ -91,7 +75,7 @@ static void waiting_for_manifest(void *ctx)
 {
     struct agent *a = ctx;
 
-    if (!a->signalled)
+    if (!a->daemon.stopping)
         cvms_start(a->cvms);
 }
 
@@ -106,14 +90,15 @@ static bool open_journals(struct agent *a, struct err *e)
     if (!state || !journal || !replies)
         return false;
     return (stage_dir_open(state, 0700, &a->state_fd, e) && stage_sweep(a->state_fd, e) &&
-            journal_open(&a->loop, &jc, &a->journal, e) && outbox_open(&a->loop, &oc, &a->replies, e)) ||
+            journal_open(&a->daemon.loop, &jc, &a->journal, e) &&
+            outbox_open(&a->daemon.loop, &oc, &a->replies, e)) ||
            err_wrap(e, "state directory");
 }
 
 static bool bring_up(struct agent *a, struct err *e)
 {
-    struct comp_deps comp = { &a->loop, &a->cfg, NULL, clock_system(), -1 };
-    struct cvms_deps cvms = { &a->loop, &a->cfg, clock_system(), NULL, NULL, NULL };
+    struct comp_deps comp = { &a->daemon.loop, &a->cfg, NULL, clock_system(), -1 };
+    struct cvms_deps cvms = { &a->daemon.loop, &a->cfg, clock_system(), NULL, NULL, NULL };
 
     if (!open_journals(a, e))
         return false;
@@ -126,40 +111,30 @@ static bool bring_up(struct agent *a, struct err *e)
     cvms.comp = a->comp;
     cvms.journal = a->journal;
     cvms.replies = a->replies;
-    return cvms_new(&cvms, &a->cvms, e) && outlet_new(&a->loop, &a->cfg, a->journal, a->cvms, &a->outlet, e);
-}
-
-static void watch_signals(struct agent *a)
-{
-    signal(SIGPIPE, SIG_IGN);
-    uv_signal_init(&a->loop, &a->terms);
-    uv_signal_init(&a->loop, &a->ints);
-    a->terms.data = a;
-    a->ints.data = a;
-    /* Told only once the loop runs, and from now on not the end of the process. */
-    uv_signal_start(&a->terms, on_signal, SIGTERM);
-    uv_signal_start(&a->ints, on_signal, SIGINT);
+    return cvms_new(&cvms, &a->cvms, e) &&
+           outlet_new(&a->daemon.loop, &a->cfg, a->journal, a->cvms, &a->outlet, e);
 }
 
 static int run(struct agent *a)
 {
     struct err e = ERR_INIT;
-    bool ok;
+    int code = 0;
 
-    uv_loop_init(&a->loop);
-    watch_signals(a);
-    ok = bring_up(a, &e);
-    if (ok) {
+    if (!daemon_open(&a->daemon, stop, a, &e)) {
+        log_error("%s", err_text(&e));
+        return 1;
+    }
+    if (bring_up(a, &e)) {
         comp_start(a->comp, waiting_for_manifest, a);
     } else {
         log_error("%s", err_text(&e));
-        a->signalled = true; /* it ends anyway */
+        code = 1;
+        daemon_is_stopping(&a->daemon);
         take_down(a);
     }
-    uv_run(&a->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&a->loop);
+    daemon_run(&a->daemon);
     fd_done(&a->state_fd);
-    return ok ? 0 : 1;
+    return code;
 }
 
 int main(int argc, char **argv)

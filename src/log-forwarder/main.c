@@ -2,10 +2,9 @@
  * cocos-log-forwarder: collects the logs and events of a guest's services on a
  * unix socket and forwards them to the CVMS.
  */
-#include <signal.h>
 #include <unistd.h>
 
-#include "base/config.h"
+#include "base/daemon.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
@@ -128,14 +127,12 @@ static const struct config_spec spec = {
 
 struct program {
     struct settings set;
-    uv_loop_t loop;
-    uv_signal_t term, interrupt;
+    struct daemon daemon;
     struct tls_client *tls;
     char *state_dir, *socket, *listen;
     struct journal *journal;
     struct lf_forward *forward;
     struct rpc_server *server;
-    bool stopping;
 };
 
 /* -------------------------------------------------------------------- stopping */
@@ -180,33 +177,14 @@ static void on_drained(void *ctx)
     lf_forward_finish(p->forward, DRAIN_GRACE_MS, on_finished, p);
 }
 
-static void on_signal(uv_signal_t *signal, int number)
+static void stop(void *ctx)
 {
-    struct program *p = signal->data;
+    struct program *p = ctx;
 
-    if (p->stopping)
-        _exit(1); /* asked twice: now */
-    p->stopping = true;
-    log_info("stopping on signal %d", number);
-    uv_unref((uv_handle_t *)&p->term);
-    uv_unref((uv_handle_t *)&p->interrupt);
     rpc_server_drain(p->server, DRAIN_GRACE_MS, on_drained, p);
 }
 
 /* -------------------------------------------------------------------- starting */
-
-static bool watch_signals(struct program *p, struct err *e)
-{
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-    p->term.data = p->interrupt.data = p;
-    uv_signal_init(&p->loop, &p->term);
-    uv_signal_init(&p->loop, &p->interrupt);
-    if (uv_signal_start(&p->term, on_signal, SIGTERM) != 0 ||
-        uv_signal_start(&p->interrupt, on_signal, SIGINT) != 0)
-        return err_fail(e, ERR_KIND_INTERNAL, "can't watch for signals");
-    return true;
-}
 
 static bool make_tls(struct program *p, struct err *e)
 {
@@ -231,7 +209,7 @@ static bool open_journal(struct program *p, struct err *e)
 
     p->state_dir = mem_format(e, "%s/log-forwarder", p->set.state_dir);
     cfg.dir = p->state_dir;
-    return p->state_dir && journal_open(&p->loop, &cfg, &p->journal, e);
+    return p->state_dir && journal_open(&p->daemon.loop, &cfg, &p->journal, e);
 }
 
 static bool open_server(struct program *p, struct err *e)
@@ -249,7 +227,7 @@ static bool open_server(struct program *p, struct err *e)
     if (p->socket)
         p->listen = mem_format(e, "unix:%s", p->socket);
     cfg.listen = p->listen;
-    return p->listen && rpc_server_new(&p->loop, &cfg, &p->server, e) &&
+    return p->listen && rpc_server_new(&p->daemon.loop, &cfg, &p->server, e) &&
            rpc_server_add(p->server, &lf_collector, journal_outbox(p->journal), e);
 }
 
@@ -261,13 +239,13 @@ static bool open_forward(struct program *p, struct err *e)
                                      .delay_ms = p->set.delay_ms,
                                      .connect_timeout_ms = p->set.timeout_ms };
 
-    return lf_forward_new(&p->loop, journal_outbox(p->journal), &cfg, &p->forward, e);
+    return lf_forward_new(&p->daemon.loop, journal_outbox(p->journal), &cfg, &p->forward, e);
 }
 
 static bool start(struct program *p, struct err *e)
 {
-    if (!watch_signals(p, e) || !make_tls(p, e) || !open_journal(p, e) || !open_server(p, e) ||
-        !open_forward(p, e))
+    if (!daemon_open(&p->daemon, stop, p, e) || !make_tls(p, e) || !open_journal(p, e) ||
+        !open_server(p, e) || !open_forward(p, e))
         return false;
 
     const struct log_field fields[] = { LOG_STR("addr", rpc_server_address(p->server)),
@@ -279,10 +257,6 @@ static bool start(struct program *p, struct err *e)
 
 static void done(struct program *p)
 {
-    uv_close((uv_handle_t *)&p->term, NULL);
-    uv_close((uv_handle_t *)&p->interrupt, NULL);
-    uv_run(&p->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&p->loop);
     tls_client_free(p->tls);
     mem_free(p->state_dir);
     mem_free(p->socket);
@@ -291,30 +265,23 @@ static void done(struct program *p)
 
 int main(int argc, char **argv)
 {
-    struct program p = { .stopping = false };
+    struct program p = { .server = NULL };
     struct config_values values = { .owned = NULL };
     struct err e = ERR_INIT;
-    int code = 0;
+    int code;
 
-    log_open(spec.program, LOG_INFO);
-    switch (config_read(&spec, argc, argv, environ, &p.set, &values, &e)) {
-    case CONFIG_RUN: break;
-    case CONFIG_SHOWN: config_values_done(&values); return 0;
-    case CONFIG_BAD:
-        fprintf(stderr, "cocos-log-forwarder: %s\n", err_text(&e));
+    if (!daemon_config(&spec, argc, argv, &p.set, &values, &code)) {
         config_values_done(&values);
-        return 2;
+        return code;
     }
     log_set_level(p.set.log_level);
-    uv_loop_init(&p.loop);
     if (!start(&p, &e)) {
         log_error("start: %s", err_text(&e));
-        code = e.kind == ERR_KIND_INVALID ? 2 : 1;
-        uv_unref((uv_handle_t *)&p.term);
-        uv_unref((uv_handle_t *)&p.interrupt);
+        code = daemon_code_of(&e);
+        daemon_is_stopping(&p.daemon);
         take_down(&p);
     }
-    uv_run(&p.loop, UV_RUN_DEFAULT);
+    daemon_run(&p.daemon);
     done(&p);
     config_values_done(&values);
     return code;

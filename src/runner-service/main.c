@@ -2,10 +2,9 @@
  * cocos-runner: the one program that executes foreign code. Serves
  * runner.ComputationRunner on a unix socket.
  */
-#include <signal.h>
 #include <unistd.h>
 
-#include "base/config.h"
+#include "base/daemon.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
@@ -111,8 +110,7 @@ static const struct config_spec spec = {
 
 struct program {
     struct settings set;
-    uv_loop_t loop;
-    uv_signal_t term, interrupt;
+    struct daemon daemon;
     char *work_dir, *state_dir, *log_socket, *listen;
     struct journal *journal;
     struct collector *collector;
@@ -120,7 +118,6 @@ struct program {
     struct rpc_server *server;
     uv_timer_t deliver;
     uint64_t deliver_steps;
-    bool stopping;
 };
 
 /* -------------------------------------------------------------------- stopping */
@@ -170,7 +167,7 @@ static void on_drained(void *ctx)
 {
     struct program *p = ctx;
 
-    uv_timer_init(&p->loop, &p->deliver);
+    uv_timer_init(&p->daemon.loop, &p->deliver);
     p->deliver.data = p;
     uv_timer_start(&p->deliver, on_deliver, 0, DELIVER_STEP_MS);
 }
@@ -182,33 +179,14 @@ static void on_stopped(void *ctx)
     rpc_server_drain(p->server, DRAIN_GRACE_MS, on_drained, p);
 }
 
-static void on_signal(uv_signal_t *signal, int number)
+static void stop(void *ctx)
 {
-    struct program *p = signal->data;
+    struct program *p = ctx;
 
-    if (p->stopping)
-        _exit(1); /* asked twice: now */
-    p->stopping = true;
-    log_info("stopping on signal %d", number);
-    uv_unref((uv_handle_t *)&p->term);
-    uv_unref((uv_handle_t *)&p->interrupt);
     rsvc_stop(p->service, on_stopped, p);
 }
 
 /* -------------------------------------------------------------------- starting */
-
-static bool watch_signals(struct program *p, struct err *e)
-{
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-    p->term.data = p->interrupt.data = p;
-    uv_signal_init(&p->loop, &p->term);
-    uv_signal_init(&p->loop, &p->interrupt);
-    if (uv_signal_start(&p->term, on_signal, SIGTERM) != 0 ||
-        uv_signal_start(&p->interrupt, on_signal, SIGINT) != 0)
-        return err_fail(e, ERR_KIND_INTERNAL, "can't watch for signals");
-    return true;
-}
 
 /* What an interrupted run left is gone before the first one begins. */
 static bool prepare_work_dir(struct program *p, struct err *e)
@@ -237,8 +215,8 @@ static bool open_journal(struct program *p, struct err *e)
         return false;
     jc.dir = p->state_dir;
     cc.socket = p->log_socket;
-    if (!journal_open(&p->loop, &jc, &p->journal, e) ||
-        !collector_new(&p->loop, journal_outbox(p->journal), &cc, &p->collector, e))
+    if (!journal_open(&p->daemon.loop, &jc, &p->journal, e) ||
+        !collector_new(&p->daemon.loop, journal_outbox(p->journal), &cc, &p->collector, e))
         return false;
     journal_take_log(p->journal);
     collector_start(p->collector);
@@ -283,14 +261,15 @@ static bool open_server(struct program *p, struct err *e)
         p->listen = mem_format(e, "unix:%s/runner.sock", p->set.run_dir);
     }
     sc.listen = p->listen;
-    return p->listen && rsvc_new(&p->loop, &rc, &p->service, e) &&
-           rpc_server_new(&p->loop, &sc, &p->server, e) &&
+    return p->listen && rsvc_new(&p->daemon.loop, &rc, &p->service, e) &&
+           rpc_server_new(&p->daemon.loop, &sc, &p->server, e) &&
            rpc_server_add(p->server, &rsvc_runner, p->service, e);
 }
 
 static bool start(struct program *p, struct err *e)
 {
-    if (!watch_signals(p, e) || !prepare_work_dir(p, e) || !open_journal(p, e) || !open_server(p, e))
+    if (!daemon_open(&p->daemon, stop, p, e) || !prepare_work_dir(p, e) || !open_journal(p, e) ||
+        !open_server(p, e))
         return false;
 
     const struct log_field fields[] = { LOG_STR("addr", rpc_server_address(p->server)) };
@@ -301,10 +280,6 @@ static bool start(struct program *p, struct err *e)
 
 static void done(struct program *p)
 {
-    uv_close((uv_handle_t *)&p->term, NULL);
-    uv_close((uv_handle_t *)&p->interrupt, NULL);
-    uv_run(&p->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&p->loop);
     mem_free(p->work_dir);
     mem_free(p->state_dir);
     mem_free(p->log_socket);
@@ -313,30 +288,23 @@ static void done(struct program *p)
 
 int main(int argc, char **argv)
 {
-    struct program p = { .stopping = false };
+    struct program p = { .server = NULL };
     struct config_values values = { .owned = NULL };
     struct err e = ERR_INIT;
-    int code = 0;
+    int code;
 
-    log_open(spec.program, LOG_INFO);
-    switch (config_read(&spec, argc, argv, environ, &p.set, &values, &e)) {
-    case CONFIG_RUN: break;
-    case CONFIG_SHOWN: config_values_done(&values); return 0;
-    case CONFIG_BAD:
-        fprintf(stderr, "cocos-runner: %s\n", err_text(&e));
+    if (!daemon_config(&spec, argc, argv, &p.set, &values, &code)) {
         config_values_done(&values);
-        return 2;
+        return code;
     }
     log_set_level(p.set.log_level);
-    uv_loop_init(&p.loop);
     if (!start(&p, &e)) {
         log_error("start: %s", err_text(&e));
-        code = e.kind == ERR_KIND_INVALID ? 2 : 1;
-        uv_unref((uv_handle_t *)&p.term);
-        uv_unref((uv_handle_t *)&p.interrupt);
+        code = daemon_code_of(&e);
+        daemon_is_stopping(&p.daemon);
         take_down(&p);
     }
-    uv_run(&p.loop, UV_RUN_DEFAULT);
+    daemon_run(&p.daemon);
     done(&p);
     config_values_done(&values);
     return code;

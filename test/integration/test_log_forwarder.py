@@ -262,7 +262,7 @@ class Crash(Forwarder):
         for i in range(300):
             stub.SendLog(guest.log_entry("z" * 4000, ns=self.next_ns()))
         forwarder.send(signal.SIGTERM)
-        forwarder.wait_log(contains="stopping")
+        forwarder.wait_log(contains="ending on SIGTERM")
         self.assertEqual(forwarder.stop(signal.SIGINT), 1)
         cvms.hold.set()
 
