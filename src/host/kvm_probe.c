@@ -167,12 +167,15 @@ static void on_exit_of_qemu(struct child *c, const struct child_exit *how, void 
 
 static bool write_rom(int dir_fd, struct err *e)
 {
-    static unsigned char rom[HOST_PROBE_ROM_LEN];
+    CLEANUP(mem_done) unsigned char *rom = mem_new(HOST_PROBE_ROM_LEN, e);
     struct stage_file f = STAGE_FILE_INIT;
     bool ok;
 
+    if (!rom)
+        return false;
+
     host_probe_rom(rom);
-    ok = stage_file_begin(dir_fd, &f, e) && stage_file_write(&f, slice_of(rom, sizeof(rom)), e) &&
+    ok = stage_file_begin(dir_fd, &f, e) && stage_file_write(&f, slice_of(rom, HOST_PROBE_ROM_LEN), e) &&
          stage_file_commit(&f, ROM_NAME, 0600, true, e);
     stage_file_done(&f);
     return ok;
