@@ -7,13 +7,11 @@
 #include "base/mem.h"
 
 const struct cli_command *const cli_commands[] = {
-    &cli_keys_command,
-    &cli_checksum_command,
-    &cli_algo_command,
-    &cli_data_command,
-    &cli_result_command,
-    &cli_completion_command,
-    NULL,
+    &cli_keys_command,       &cli_checksum_command,
+    &cli_algo_command,       &cli_data_command,
+    &cli_result_command,     &cli_create_vm_command,
+    &cli_remove_vm_command,  &cli_vm_command,
+    &cli_completion_command, NULL,
 };
 
 const struct cli_command *cli_command_find(const char *name)
@@ -28,7 +26,8 @@ static void print_overview(FILE *to)
 {
     fprintf(to,
             "Usage: %s <command> [flags] [arguments]\n\n"
-            "Brings algorithms and data to an agent and fetches its results.\n\nCommands:\n",
+            "Brings algorithms and data to an agent and fetches its results; asks a manager for "
+            "VMs.\n\nCommands:\n",
             CLI_PROGRAM);
     for (size_t i = 0; cli_commands[i]; i++)
         fprintf(to, "  %-12s %s\n", cli_commands[i]->name, cli_commands[i]->spec->summary);

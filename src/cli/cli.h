@@ -22,15 +22,20 @@ struct cli_common {
     bool json;
 };
 
-/* How to reach the agent, and how to sign for it. */
-struct cli_agent_opts {
+/* How to reach an agent or a manager. */
+struct cli_peer_opts {
     const char *url;
     uint64_t timeout_ms;
     const char *cert;
     const char *key;
     const char *ca;
+    int log_level; /* of this program */
+};
+
+/* How to reach the agent, and how to sign for it. */
+struct cli_agent_opts {
+    struct cli_peer_opts peer;
     bool attested_tls;
-    int log_level;
     const char *computation_id; /* NULL: whatever the agent says */
     const char *bound;          /* "auto", "required", "off"     */
 };
@@ -47,9 +52,12 @@ struct cli_command {
 extern const struct cli_command cli_algo_command;
 extern const struct cli_command cli_checksum_command;
 extern const struct cli_command cli_completion_command;
+extern const struct cli_command cli_create_vm_command;
 extern const struct cli_command cli_data_command;
 extern const struct cli_command cli_keys_command;
+extern const struct cli_command cli_remove_vm_command;
 extern const struct cli_command cli_result_command;
+extern const struct cli_command cli_vm_command;
 
 /* All of them, in the order of the help; ends with NULL. */
 extern const struct cli_command *const cli_commands[];
@@ -69,7 +77,7 @@ int cli_main(int argc, char *const *argv, char *const *env);
     { .flag = "verbose",                                                                  \
       .short_flag = 'v',                                                                  \
       .type = CONFIG_BOOL,                                                                \
-      .help = "show errors as they came from the agent",                                  \
+      .help = "show errors as they came, not in their short form",                        \
       .offset = offsetof(holder, common.verbose) },                                       \
     { .flag = "json",                                                                     \
       .type = CONFIG_BOOL,                                                                \
@@ -93,28 +101,28 @@ int cli_main(int argc, char *const *argv, char *const *env);
       .def = "localhost:7001",                                                            \
       .arg = "address",                                                                   \
       .help = "where the agent listens: host:port or unix:/path",                         \
-      .offset = offsetof(holder, agent.url) },                                            \
+      .offset = offsetof(holder, agent.peer.url) },                                       \
     { .env = "AGENT_GRPC_TIMEOUT",                                                        \
       .type = CONFIG_DURATION_MS,                                                         \
       .def = "60s",                                                                       \
       .arg = "duration",                                                                  \
       .help = "give up when nothing has moved for so long",                               \
-      .offset = offsetof(holder, agent.timeout_ms) },                                     \
+      .offset = offsetof(holder, agent.peer.timeout_ms) },                                \
     { .env = "AGENT_GRPC_CLIENT_CERT",                                                    \
       .type = CONFIG_STR,                                                                 \
       .arg = "file",                                                                      \
       .help = "PEM certificate to show the agent (mTLS)",                                 \
-      .offset = offsetof(holder, agent.cert) },                                           \
+      .offset = offsetof(holder, agent.peer.cert) },                                      \
     { .env = "AGENT_GRPC_CLIENT_KEY",                                                     \
       .type = CONFIG_STR,                                                                 \
       .arg = "file",                                                                      \
       .help = "PEM key of that certificate",                                              \
-      .offset = offsetof(holder, agent.key) },                                            \
+      .offset = offsetof(holder, agent.peer.key) },                                       \
     { .env = "AGENT_GRPC_SERVER_CA_CERTS",                                                \
       .type = CONFIG_STR,                                                                 \
       .arg = "file",                                                                      \
       .help = "PEM roots that vouch for the agent; this or a certificate turns TLS on",   \
-      .offset = offsetof(holder, agent.ca) },                                             \
+      .offset = offsetof(holder, agent.peer.ca) },                                        \
     { .env = "AGENT_GRPC_ATTESTED_TLS",                                                   \
       .type = CONFIG_BOOL,                                                                \
       .def = "false",                                                                     \
@@ -125,7 +133,42 @@ int cli_main(int argc, char *const *argv, char *const *env);
       .def = "info",                                                                      \
       .arg = "level",                                                                     \
       .help = "debug, info, warn or error; the log goes to stderr",                       \
-      .offset = offsetof(holder, agent.log_level) }
+      .offset = offsetof(holder, agent.peer.log_level) }
+
+#define CLI_MANAGER_OPTS(holder)                                                          \
+    { .env = "MANAGER_GRPC_URL",                                                          \
+      .type = CONFIG_STR,                                                                 \
+      .def = "localhost:7001",                                                            \
+      .arg = "address",                                                                   \
+      .help = "where the manager listens: host:port or unix:/path",                       \
+      .offset = offsetof(holder, manager.url) },                                          \
+    { .env = "MANAGER_GRPC_TIMEOUT",                                                      \
+      .type = CONFIG_DURATION_MS,                                                         \
+      .def = "60s",                                                                       \
+      .arg = "duration",                                                                  \
+      .help = "give up when the manager has not answered for so long",                    \
+      .offset = offsetof(holder, manager.timeout_ms) },                                   \
+    { .env = "MANAGER_GRPC_CLIENT_CERT",                                                  \
+      .type = CONFIG_STR,                                                                 \
+      .arg = "file",                                                                      \
+      .help = "PEM certificate to show the manager (mTLS)",                               \
+      .offset = offsetof(holder, manager.cert) },                                         \
+    { .env = "MANAGER_GRPC_CLIENT_KEY",                                                   \
+      .type = CONFIG_STR,                                                                 \
+      .arg = "file",                                                                      \
+      .help = "PEM key of that certificate",                                              \
+      .offset = offsetof(holder, manager.key) },                                          \
+    { .env = "MANAGER_GRPC_SERVER_CA_CERTS",                                              \
+      .type = CONFIG_STR,                                                                 \
+      .arg = "file",                                                                      \
+      .help = "PEM roots that vouch for the manager; this or a certificate turns TLS on", \
+      .offset = offsetof(holder, manager.ca) },                                           \
+    { .env = "AGENT_LOG_LEVEL",                                                           \
+      .type = CONFIG_LEVEL,                                                               \
+      .def = "info",                                                                      \
+      .arg = "level",                                                                     \
+      .help = "debug, info, warn or error; the log goes to stderr",                       \
+      .offset = offsetof(holder, manager.log_level) }
 /* clang-format on */
 
 #endif

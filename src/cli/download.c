@@ -128,7 +128,7 @@ static void on_tick(void *ctx)
 {
     struct download *d = ctx;
     uint64_t now = cli_session_now_ms(d->session);
-    uint64_t limit = d->session->opts->timeout_ms;
+    uint64_t limit = d->session->peer->timeout_ms;
     struct err e = ERR_INIT;
     char waited[32];
 

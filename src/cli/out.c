@@ -30,6 +30,7 @@ bool cli_out_init(struct cli_out *o, bool json, bool verbose, char *const *env, 
         .verbose = verbose,
         .colour = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO) && !is_set(env, "NO_COLOR"),
         .bars = !json && isatty(STDOUT_FILENO),
+        .peer = "agent",
     };
     if (json && !(o->record = json_object()))
         return err_fail(e, ERR_KIND_LIMIT, "out of memory");
@@ -94,10 +95,12 @@ int cli_out_fail(struct cli_out *o, const char *what, const char *why)
 
 bool cli_out_status(const struct cli_out *o, const struct rpc_status *status, struct buf *out, struct err *e)
 {
-    if (!o->verbose && status->code == RPC_PERMISSION_DENIED)
+    bool agent = strcmp(o->peer, "agent") == 0;
+
+    if (!o->verbose && agent && status->code == RPC_PERMISSION_DENIED)
         return buf_append_str(out, "digital signature verification failed, check the provided public key", e);
     if (!o->verbose && status->code == RPC_UNAVAILABLE)
-        return buf_append_str(out, "agent is unavailable on the current address", e);
+        return buf_format(out, e, "%s is unavailable on the current address", o->peer);
     return buf_format(out, e, "rpc error: code = %s desc = %s", rpc_code_name(status->code), status->message);
 }
 
@@ -134,6 +137,21 @@ void cli_out_bool(struct cli_out *o, const char *key, bool value)
 {
     if (o->record)
         put_member(o, key, json_boolean(value));
+}
+
+void cli_out_json(struct cli_out *o, const char *key, json_t *take_value)
+{
+    put_member(o, key, take_value);
+}
+
+bool cli_out_print(struct cli_out *o, struct slice text)
+{
+    struct err e = ERR_INIT;
+
+    if (o->json || stage_write_all(STDOUT_FILENO, text, &e))
+        return true;
+    cli_out_fail(o, "stdout", err_text(&e));
+    return false;
 }
 
 static int take_text(const char *text, size_t len, void *ctx)

@@ -16,11 +16,12 @@
 enum cli_colour { CLI_PLAIN, CLI_RED, CLI_GREEN, CLI_YELLOW, CLI_BLUE, CLI_CYAN };
 
 struct cli_out {
-    bool json;      /* one object at the end, no bars                        */
-    bool verbose;   /* errors as they came, not their short form             */
-    bool colour;    /* stdout and stderr are terminals and NO_COLOR is unset */
-    bool bars;      /* stdout is a terminal                                  */
-    json_t *record; /* members of the object; NULL when json is false        */
+    bool json;        /* one object at the end, no bars                        */
+    bool verbose;     /* errors as they came, not their short form             */
+    bool colour;      /* stdout and stderr are terminals and NO_COLOR is unset */
+    bool bars;        /* stdout is a terminal                                  */
+    const char *peer; /* who errors come from: "agent" or "manager" */
+    json_t *record;   /* members of the object; NULL when json is false        */
 };
 
 /* env is an environ-style array, read for NO_COLOR. Looks at fds 1 and 2. */
@@ -42,7 +43,8 @@ void cli_out_hint(struct cli_out *o, const char *fmt, ...) PRINTF(2, 3);
 
 /*
  * A call's status as people shall read it: the short form of code 7 and 14, or
- * "rpc error: code = Unknown desc = text"; with verbose always the latter.
+ * "rpc error: code = Unknown desc = text"; with verbose always the latter. A
+ * manager checks no signatures, so its code 7 has no short form.
  */
 bool cli_out_status(const struct cli_out *o, const struct rpc_status *status, struct buf *out,
                     struct err *e) MUST_CHECK;
@@ -51,6 +53,10 @@ bool cli_out_status(const struct cli_out *o, const struct rpc_status *status, st
 void cli_out_str(struct cli_out *o, const char *key, const char *value);
 void cli_out_u64(struct cli_out *o, const char *key, uint64_t value);
 void cli_out_bool(struct cli_out *o, const char *key, bool value);
+void cli_out_json(struct cli_out *o, const char *key, json_t *take_value); /* NULL: out of memory, said */
+
+/* What was asked for, on stdout as it is; nothing with --json. False when stdout can't take it, said already. */
+bool cli_out_print(struct cli_out *o, struct slice text) MUST_CHECK;
 
 /* The record on stdout, with "exit_status". Returns exit_status, or 1 when stdout can't take it. */
 int cli_out_end(struct cli_out *o, const char *command, int exit_status);

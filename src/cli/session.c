@@ -15,8 +15,6 @@
 #define CONNECT_MAX_MS 20000u
 #define REQUEST_MAX ((size_t)64 * 1024)
 
-static const char connect_failed[] = "Failed to connect to agent";
-
 /* ---------------------------------------------------------------- the loop */
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -80,6 +78,16 @@ uint64_t cli_session_now_ms(const struct cli_session *s)
 
 /* ------------------------------------------------------------ what is said */
 
+static bool is_agent(const struct cli_session *s)
+{
+    return strcmp(s->out->peer, "agent") == 0;
+}
+
+static const char *connect_failed(const struct cli_session *s)
+{
+    return is_agent(s) ? "Failed to connect to agent" : "Failed to connect to manager";
+}
+
 int cli_session_aborted(struct cli_session *s)
 {
     struct err e = ERR_INIT;
@@ -104,7 +112,8 @@ int cli_session_fail(struct cli_session *s, const char *what, const struct rpc_s
     cli_out_str(s->out, "detail", status->message);
     cli_out_fail(s->out, what, why ? why : status->message);
     if (!s->out->verbose && status->code == RPC_UNAVAILABLE)
-        cli_out_hint(s->out, "AGENT_GRPC_URL is '%s': %s", s->opts->url, status->message);
+        cli_out_hint(s->out, "%s_GRPC_URL is '%s': %s", is_agent(s) ? "AGENT" : "MANAGER", s->peer->url,
+                     status->message);
     else if (strcmp(status->message, "signature verification failed") == 0) /* and no word more */
         cli_out_hint(s->out, "The manifest names other public keys for this role than the one that fits "
                              "the private key given, or other content: compare 'cocos-cli checksum'.");
@@ -140,32 +149,61 @@ static void stop_unary(void *ctx)
 static bool call(struct cli_session *s, const char *method, const ProtobufCMessage *request, struct unary *u,
                  struct err *e)
 {
-    CLEANUP(buf_done) struct buf bytes = BUF_INIT(REQUEST_MAX);
+    struct buf bytes = BUF_INIT(REQUEST_MAX);
     struct cli_work work = { .stop = stop_unary, .ctx = u };
 
+    bool started;
+
     u->session = s;
-    if (!pb_encode(request, &bytes, e) ||
-        !rpc_client_unary(s->client, method, NULL, &bytes, s->opts->timeout_ms, on_unary_done, u, e))
-        return false;
-    cli_session_wait(s, &u->done, &work);
-    return true;
+    started = pb_encode(request, &bytes, e) &&
+              rpc_client_unary(s->client, method, NULL, &bytes, s->peer->timeout_ms, on_unary_done, u, e);
+    buf_wipe(&bytes); /* there may be keys in it */
+    if (started)
+        cli_session_wait(s, &u->done, &work);
+    return started;
 }
 
 static int fail_here(struct cli_session *s, const struct err *e, int status)
 {
-    cli_out_fail(s->out, connect_failed, err_text(e));
+    cli_out_fail(s->out, connect_failed(s), err_text(e));
     return status;
 }
 
-/* A server that has no health service may still be an agent; one that does not know "agent" is none. */
+bool cli_session_call(struct cli_session *s, const char *method, const ProtobufCMessage *request,
+                      const char *what, struct buf *ret_reply, enum rpc_code *ret_code, int *ret_status)
+{
+    struct err e = ERR_INIT;
+    struct unary u = { .reply = BUF_INIT(ret_reply->max) };
+
+    *ret_code = RPC_OK;
+    if (!call(s, method, request, &u, &e)) {
+        *ret_status = cli_out_fail(s->out, what, err_text(&e));
+    } else if (s->signum != 0) {
+        *ret_status = cli_session_aborted(s);
+    } else if (u.status.code != RPC_OK) {
+        *ret_code = u.status.code;
+        *ret_status = cli_session_fail(s, what, &u.status);
+    } else {
+        buf_move(ret_reply, &u.reply);
+        return true;
+    }
+    buf_done(&u.reply);
+    return false;
+}
+
+/*
+ * A server that has no health service may still be a peer of ours. An agent
+ * that does not know "agent" is none; managers never promised to know a name.
+ */
 static bool check_health(struct cli_session *s, int *ret_status)
 {
     struct err e = ERR_INIT;
     CLEANUP(pb_done) Grpc__Health__V1__HealthCheckResponse *reply = NULL;
     Grpc__Health__V1__HealthCheckRequest request = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
     struct unary u = { .reply = BUF_INIT(REQUEST_MAX) };
-    char service[] = "agent";
+    char service[16];
 
+    snprintf(service, sizeof(service), "%s", s->out->peer);
     request.service = service;
     if (!call(s, "/grpc.health.v1.Health/Check", &request.base, &u, &e)) {
         *ret_status = fail_here(s, &e, CLI_FAILED);
@@ -175,8 +213,8 @@ static bool check_health(struct cli_session *s, int *ret_status)
         reply = (Grpc__Health__V1__HealthCheckResponse *)pb_decode(
             &grpc__health__v1__health_check_response__descriptor, buf_slice(&u.reply), NULL, &e);
         if (reply && reply->status != GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING)
-            err_fail(&e, ERR_KIND_UNAVAILABLE, "the agent at '%s' says that it is not serving now",
-                     s->opts->url);
+            err_fail(&e, ERR_KIND_UNAVAILABLE, "the %s at '%s' says that it is not serving now", s->out->peer,
+                     s->peer->url);
     }
     buf_done(&u.reply);
     if (s->signum != 0) {
@@ -187,11 +225,12 @@ static bool check_health(struct cli_session *s, int *ret_status)
         *ret_status = fail_here(s, &e, CLI_FAILED);
         return false;
     }
-    if (u.status.code == RPC_OK || u.status.code == RPC_UNIMPLEMENTED)
+    if (u.status.code == RPC_OK || u.status.code == RPC_UNIMPLEMENTED ||
+        (u.status.code == RPC_NOT_FOUND && !is_agent(s)))
         return true;
-    *ret_status = cli_session_fail(s, connect_failed, &u.status);
+    *ret_status = cli_session_fail(s, connect_failed(s), &u.status);
     if (u.status.code == RPC_NOT_FOUND)
-        cli_out_hint(s->out, "What listens at '%s' is no agent.", s->opts->url);
+        cli_out_hint(s->out, "What listens at '%s' is no agent.", s->peer->url);
     return false;
 }
 
@@ -221,23 +260,23 @@ static bool ask_computation(struct cli_session *s, char **ret_id, int *ret_statu
     }
     if (u.status.code == RPC_OK || u.status.code == RPC_UNIMPLEMENTED)
         return true;
-    *ret_status = cli_session_fail(s, connect_failed, &u.status);
+    *ret_status = cli_session_fail(s, connect_failed(s), &u.status);
     return false;
 }
 
-static bool choose_computation(struct cli_session *s, int *ret_status)
+static bool choose_computation(struct cli_session *s, const struct cli_agent_opts *o, int *ret_status)
 {
     CLEANUP(mem_done) char *told = NULL;
     struct err e = ERR_INIT;
-    const char *wanted = s->opts->computation_id;
+    const char *wanted = o->computation_id;
 
-    if (strcmp(s->opts->bound, "off") == 0)
+    if (strcmp(o->bound, "off") == 0)
         return true;
     if (!ask_computation(s, &told, ret_status))
         return false;
     if (wanted && told && strcmp(wanted, told) != 0)
         err_fail(&e, ERR_KIND_DENIED, "the agent runs computation '%s', not '%s'", told, wanted);
-    else if (!wanted && !told && strcmp(s->opts->bound, "required") == 0)
+    else if (!wanted && !told && strcmp(o->bound, "required") == 0)
         err_fail(&e, ERR_KIND_UNSUPPORTED,
                  "--bound=required, but the agent does not say which computation it runs; "
                  "--computation-id tells it, if you know that the agent takes bound signatures");
@@ -252,21 +291,16 @@ static bool choose_computation(struct cli_session *s, int *ret_status)
 static bool open_client(struct cli_session *s, int *ret_status)
 {
     struct err e = ERR_INIT;
-    const struct cli_agent_opts *o = s->opts;
+    const struct cli_peer_opts *o = s->peer;
     struct tls_client_config tls = { .ca = o->ca, .cert = o->cert, .key = o->key };
     struct rpc_client_config cfg = { .target = o->url };
 
     *ret_status = CLI_USAGE;
-    if (o->attested_tls) {
-        /* Fail closed: never plain or ordinary TLS to who asked for more. */
-        err_fail(&e, ERR_KIND_UNSUPPORTED, "AGENT_GRPC_ATTESTED_TLS: attested TLS is not built yet");
-        *ret_status = CLI_FAILED;
-    } else if (strcmp(o->bound, "auto") != 0 && strcmp(o->bound, "required") != 0 &&
-               strcmp(o->bound, "off") != 0) {
-        err_fail(&e, ERR_KIND_INVALID, "flag --bound: '%s': auto, required or off is wanted", o->bound);
-    } else if ((o->cert == NULL) != (o->key == NULL)) {
+    if ((o->cert == NULL) != (o->key == NULL)) {
+        const char *prefix = is_agent(s) ? "AGENT" : "MANAGER";
+
         err_fail(&e, ERR_KIND_INVALID,
-                 "AGENT_GRPC_CLIENT_CERT and AGENT_GRPC_CLIENT_KEY go together: only %s is set",
+                 "%s_GRPC_CLIENT_CERT and %s_GRPC_CLIENT_KEY go together: only %s is set", prefix, prefix,
                  o->cert ? "the first" : "the second");
     } else if (open_loop(s, &e) && (!(o->ca || o->cert) || tls_client_new(&tls, &s->tls, &e))) {
         cfg.tls = s->tls;
@@ -279,15 +313,46 @@ static bool open_client(struct cli_session *s, int *ret_status)
     return false;
 }
 
+static bool check_agent_opts(struct cli_session *s, const struct cli_agent_opts *o, int *ret_status)
+{
+    struct err e = ERR_INIT;
+
+    *ret_status = CLI_USAGE;
+    if (o->attested_tls) {
+        /* Fail closed: never plain or ordinary TLS to who asked for more. */
+        err_fail(&e, ERR_KIND_UNSUPPORTED, "AGENT_GRPC_ATTESTED_TLS: attested TLS is not built yet");
+        *ret_status = CLI_FAILED;
+    } else if (strcmp(o->bound, "auto") != 0 && strcmp(o->bound, "required") != 0 &&
+               strcmp(o->bound, "off") != 0) {
+        err_fail(&e, ERR_KIND_INVALID, "flag --bound: '%s': auto, required or off is wanted", o->bound);
+    } else {
+        return true;
+    }
+    fail_here(s, &e, *ret_status);
+    return false;
+}
+
 bool cli_session_open(struct cli_session *s, struct cli_out *out, const struct cli_agent_opts *opts,
                       int *ret_status)
 {
-    *s = (struct cli_session){ .out = out, .opts = opts };
+    *s = (struct cli_session){ .out = out, .peer = &opts->peer };
+    log_set_level(opts->peer.log_level);
+    if (!check_agent_opts(s, opts, ret_status) || !open_client(s, ret_status) || !check_health(s, ret_status))
+        return false;
+    cli_out_say(out, CLI_PLAIN, "🔗 Connected to agent  %s", rpc_client_security(s->client));
+    return choose_computation(s, opts, ret_status);
+}
+
+bool cli_session_open_manager(struct cli_session *s, struct cli_out *out, const struct cli_peer_opts *opts,
+                              int *ret_status)
+{
+    *s = (struct cli_session){ .out = out, .peer = opts };
+    out->peer = "manager";
     log_set_level(opts->log_level);
     if (!open_client(s, ret_status) || !check_health(s, ret_status))
         return false;
-    cli_out_say(out, CLI_PLAIN, "🔗 Connected to agent  %s", rpc_client_security(s->client));
-    return choose_computation(s, ret_status);
+    cli_out_say(out, CLI_PLAIN, "🔗 Connected to manager using  %s", rpc_client_security(s->client));
+    return true;
 }
 
 static void on_freed(void *ctx)

@@ -1,5 +1,6 @@
 /*
- * One conversation with an agent: the loop, the signals, the connection.
+ * One conversation with an agent or a manager: the loop, the signals, the
+ * connection.
  *
  * A command does one thing after the other, so waiting is a function that runs
  * the loop until a flag is set. SIGINT and SIGTERM end what is being waited
@@ -11,6 +12,7 @@
 #include <uv.h>
 
 #include "cli/cli.h"
+#include "proto/pb.h"
 #include "rpc/client.h"
 
 /* What is going on while the loop runs. Members may be NULL. */
@@ -22,7 +24,7 @@ struct cli_work {
 
 struct cli_session {
     struct cli_out *out;
-    const struct cli_agent_opts *opts;
+    const struct cli_peer_opts *peer;
     uv_loop_t loop;
     bool loop_open;
     uv_signal_t signals[2];
@@ -40,6 +42,20 @@ struct cli_session {
  * be handed to cli_session_done in either case.
  */
 bool cli_session_open(struct cli_session *s, struct cli_out *out, const struct cli_agent_opts *opts,
+                      int *ret_status) MUST_CHECK;
+
+/* Likewise with a manager, which is asked nothing but whether it is there. Needs no agent. */
+bool cli_session_open_manager(struct cli_session *s, struct cli_out *out, const struct cli_peer_opts *opts,
+                              int *ret_status) MUST_CHECK;
+
+/*
+ * One unary call, waited for. True when there is an answer, in *ret_reply
+ * (which is empty before). Else what went wrong has been said, beginning with
+ * `what`, and *ret_status is the exit status; *ret_code is the answer's code,
+ * or RPC_OK when no call was made.
+ */
+bool cli_session_call(struct cli_session *s, const char *method, const ProtobufCMessage *request,
+                      const char *what, struct buf *ret_reply, enum rpc_code *ret_code,
                       int *ret_status) MUST_CHECK;
 
 /* Runs the loop until *done; work may be NULL when only *done tells. */

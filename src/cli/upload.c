@@ -191,14 +191,14 @@ static void on_closed(struct rpc_call *c, const struct rpc_status *status, const
 /* How long nothing may move. Once all is sent, a slow disk over there may have much to flush. */
 static uint64_t patience_ms(const struct transfer *t)
 {
-    return t->session->opts->timeout_ms + (t->ended ? t->total / FLUSH_BYTES_PER_MS : 0);
+    return t->session->peer->timeout_ms + (t->ended ? t->total / FLUSH_BYTES_PER_MS : 0);
 }
 
 static void on_tick(void *ctx)
 {
     struct transfer *t = ctx;
     uint64_t now = cli_session_now_ms(t->session);
-    uint64_t limit = t->session->opts->timeout_ms ? patience_ms(t) : 0;
+    uint64_t limit = t->session->peer->timeout_ms ? patience_ms(t) : 0;
     uint64_t queued = t->call ? rpc_call_queued(t->call) : 0;
     uint64_t moved = queued < t->sent ? t->sent - queued : 0;
     char waited[32];
