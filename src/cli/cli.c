@@ -7,11 +7,17 @@
 #include "base/mem.h"
 
 const struct cli_command *const cli_commands[] = {
-    &cli_keys_command,       &cli_checksum_command,
-    &cli_algo_command,       &cli_data_command,
-    &cli_result_command,     &cli_create_vm_command,
-    &cli_remove_vm_command,  &cli_vm_command,
-    &cli_completion_command, NULL,
+    &cli_keys_command,
+    &cli_checksum_command,
+    &cli_algo_command,
+    &cli_data_command,
+    &cli_result_command,
+    &cli_create_vm_command,
+    &cli_remove_vm_command,
+    &cli_vm_command,
+    &cli_doctor_command,
+    &cli_completion_command,
+    NULL,
 };
 
 const struct cli_command *cli_command_find(const char *name)

@@ -54,6 +54,7 @@ extern const struct cli_command cli_checksum_command;
 extern const struct cli_command cli_completion_command;
 extern const struct cli_command cli_create_vm_command;
 extern const struct cli_command cli_data_command;
+extern const struct cli_command cli_doctor_command;
 extern const struct cli_command cli_keys_command;
 extern const struct cli_command cli_remove_vm_command;
 extern const struct cli_command cli_result_command;

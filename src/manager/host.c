@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/stage.h"
+#include "host/program.h"
 
 #define TCG_CPU "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand"
 
@@ -14,29 +15,6 @@ static void note(struct buf *faults, const char *name, const char *value, const 
 
     if (!buf_format(faults, &full, "%s%s: '%s': %s", faults->len ? "; " : "", name, value, what))
         faults->max = faults->len;
-}
-
-bool mgr_find_program(const char *name, char *ret, size_t len)
-{
-    const char *path = getenv("PATH");
-    struct slice left = slice_of_str(path ? path : "/usr/bin:/bin");
-
-    if (strchr(name, '/')) {
-        snprintf(ret, len, "%s", name);
-        return access(name, X_OK) == 0;
-    }
-    while (left.len) {
-        size_t n = slice_find(left, ':');
-
-        if (n > 0) {
-            int made = snprintf(ret, len, "%.*s/%s", (int)n, (const char *)left.at, name);
-
-            if (made > 0 && (size_t)made < len && access(ret, X_OK) == 0)
-                return true;
-        }
-        left = slice_after(left, n + 1);
-    }
-    return false;
 }
 
 static bool file_has(const char *path, const char *word)
@@ -73,7 +51,7 @@ static void look_for_files(const struct mgr_settings *s, const struct mgr_host_f
     const struct mgr_qemu_settings *q = &s->qemu;
     char program[512];
 
-    if (!mgr_find_program(q->bin_path, program, sizeof(program)))
+    if (!host_find_program(q->bin_path, program, sizeof(program)))
         note(faults, "MANAGER_QEMU_BIN_PATH", q->bin_path, "executable file not found in $PATH");
     if (!h->snp && !h->tdx && strcmp(q->boot, "measured") == 0) {
         need_file(faults, "MANAGER_QEMU_OVMF_CODE_FILE", q->ovmf_code_file);
@@ -99,7 +77,7 @@ static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h,
     h->swtpm[0] = '\0';
     if (strcmp(s->swtpm, "false") == 0 || (automatic && (h->snp || h->tdx)))
         return;
-    if (!mgr_find_program(name, h->swtpm, sizeof(h->swtpm))) {
+    if (!host_find_program(name, h->swtpm, sizeof(h->swtpm))) {
         h->swtpm[0] = '\0';
         note(faults, "MANAGER_SWTPM", s->swtpm,
              "swtpm is not there; install it, or say false to give VMs no TPM");

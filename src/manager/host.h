@@ -26,7 +26,4 @@ bool mgr_host_look(const struct mgr_settings *s, struct mgr_host_facts *ret, str
  */
 const char *mgr_host_cpu(const struct mgr_settings *s, bool kvm);
 
-/* Finds a program on PATH, or checks a path; ret holds len bytes. */
-bool mgr_find_program(const char *name, char *ret, size_t len);
-
 #endif

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "host/program.h"
 #include "manager/http.h"
 
 bool mgr_http_health(const struct mgr_http_view *v, struct buf *out, unsigned *ret_code, struct err *e)
@@ -36,7 +37,7 @@ static void check_file(struct dependency *d, const char *name, const char *path)
 static void check_program(struct dependency *d, const char *name, const char *program)
 {
     d->name = name;
-    d->fine = mgr_find_program(program, d->detail, sizeof(d->detail));
+    d->fine = host_find_program(program, d->detail, sizeof(d->detail));
     if (!d->fine)
         snprintf(d->detail, sizeof(d->detail), "%s is not on PATH", program);
 }

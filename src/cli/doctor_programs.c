@@ -1,0 +1,336 @@
+/* What the doctor tries by running it: QEMU, the accelerators, swtpm. */
+#include "cli/doctor.h"
+
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/child.h"
+#include "base/stage.h"
+#include "host/kvm_probe.h"
+#include "host/program.h"
+
+#define ANSWER_MAX ((size_t)256 * 1024)
+#define PATIENCE_MS 10000
+#define QEMU_MAJOR_MIN 7 /* the oldest that VMs of ours were run with */
+
+struct asked {
+    struct buf answer; /* what it said on stdout, or until that was too long */
+    bool exited, fine;
+};
+
+static void on_output(struct child *c, enum child_stream stream, struct slice bytes, void *ctx)
+{
+    struct asked *a = ctx;
+    struct err full = ERR_INIT;
+
+    (void)c;
+    if (stream == CHILD_STDOUT && !buf_append(&a->answer, bytes, &full))
+        a->answer.max = a->answer.len;
+}
+
+static void on_exit_of(struct child *c, const struct child_exit *how, void *ctx)
+{
+    struct asked *a = ctx;
+
+    (void)c;
+    a->exited = true;
+    a->fine = !how->by_signal && how->number == 0;
+}
+
+static void close_handle(uv_handle_t *handle, void *ctx)
+{
+    (void)ctx;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void close_loop(uv_loop_t *loop)
+{
+    uv_walk(loop, close_handle, NULL);
+    uv_run(loop, UV_RUN_DEFAULT);
+    uv_loop_close(loop);
+}
+
+/* Runs a program with up to two words and keeps its stdout. False with the reason in *e when it can't be run. */
+static bool ask(const char *program, const char *one, const char *two, struct buf *ret, struct err *e)
+{
+    const char *const argv[] = { program, one, two, NULL };
+    struct asked a = { .answer = BUF_INIT(ret->max) };
+    const struct child_spec spec = {
+        .argv = argv,
+        .chunk_max = 4096,
+        .deadline_ms = PATIENCE_MS,
+        .deadline_grace_ms = 100,
+        .on_output = on_output,
+        .on_exit = on_exit_of,
+        .ctx = &a,
+    };
+    struct child *child = NULL;
+    uv_loop_t loop;
+
+    if (uv_loop_init(&loop) != 0)
+        return err_fail(e, ERR_KIND_INTERNAL, "event loop");
+    if (child_spawn(&loop, &spec, &child, e)) {
+        while (!a.exited)
+            uv_run(&loop, UV_RUN_ONCE);
+        child_free(child);
+    }
+    close_loop(&loop);
+    buf_move(ret, &a.answer);
+    buf_done(&a.answer);
+    return a.exited ? a.fine || err_fail(e, ERR_KIND_INTERNAL, "'%s %s' fails", program, one) : false;
+}
+
+static struct slice first_line(const struct buf *text)
+{
+    return slice_first(buf_slice(text), slice_find(buf_slice(text), '\n'));
+}
+
+static bool has_word(const struct buf *text, const char *word)
+{
+    struct slice s = buf_slice(text);
+
+    return s.len && memmem(s.at, s.len, word, strlen(word)) != NULL;
+}
+
+/* --------------------------------------------------------------------- QEMU */
+
+void doctor_qemu(struct doctor *d)
+{
+    static const char marker[] = "version ";
+    struct err e = ERR_INIT;
+    CLEANUP(buf_done) struct buf answer = BUF_INIT(ANSWER_MAX);
+    struct slice line;
+    const char *at;
+
+    if (!host_find_program(d->opts->qemu, d->qemu, sizeof(d->qemu))) {
+        d->qemu[0] = '\0';
+        doctor_fix(doctor_add(d, "QEMU", DOCTOR_FAIL, "'%s' is not there", d->opts->qemu),
+                   "sudo apt-get install qemu-system-x86");
+        return;
+    }
+    if (!ask(d->qemu, "--version", NULL, &answer, &e)) {
+        doctor_fix(doctor_add(d, "QEMU", DOCTOR_FAIL, "%s: %s", d->qemu, err_text(&e)),
+                   "sudo apt-get install --reinstall qemu-system-x86");
+        d->qemu[0] = '\0';
+        return;
+    }
+    line = first_line(&answer);
+    at = line.len ? memmem(line.at, line.len, marker, strlen(marker)) : NULL;
+
+    /* One digit can't be 10 or more: those begin with 1 and another digit. */
+    const char *digits = at ? at + strlen(marker) : NULL;
+    bool old = digits && digits[0] >= '0' && digits[0] < '0' + QEMU_MAJOR_MIN && digits[1] == '.';
+
+    if (!at)
+        doctor_fix(doctor_add(d, "QEMU", DOCTOR_FAIL, "%s does not say that it is QEMU", d->qemu),
+                   "export MANAGER_QEMU_BIN_PATH=/usr/bin/qemu-system-x86_64");
+    else if (old)
+        doctor_fix(doctor_add(d, "QEMU", DOCTOR_WARN, "%s: %.*s; older than %d", d->qemu, (int)line.len,
+                              (const char *)line.at, QEMU_MAJOR_MIN),
+                   "sudo apt-get update && sudo apt-get install qemu-system-x86");
+    else
+        doctor_add(d, "QEMU", DOCTOR_OK, "%s: %.*s", d->qemu, (int)line.len, (const char *)line.at);
+}
+
+static bool host_says(const char *path, const char *word)
+{
+    struct err e = ERR_INIT;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(8 << 20);
+
+    return stage_read_file(path, &text, &e) && has_word(&text, word);
+}
+
+/* A host without TEEs lacks nothing that VMs under software emulation need. */
+static void look_at_tee(struct doctor *d, const struct buf *objects)
+{
+    bool snp_host = host_says("/proc/cpuinfo", "sev_snp");
+    bool tdx_host = host_says("/proc/cpuinfo", "tdx_host_platform");
+    bool snp = has_word(objects, "sev-snp-guest");
+    bool tdx = has_word(objects, "tdx-guest");
+
+    if ((snp_host && !snp) || (tdx_host && !tdx))
+        doctor_fix(doctor_add(d, "TEE", DOCTOR_WARN, "this CPU has %s, but QEMU has no object for it",
+                              snp_host ? "SEV-SNP" : "TDX"),
+                   "export MANAGER_QEMU_BIN_PATH=<a QEMU that lists %s in '-object help'>",
+                   snp_host ? "sev-snp-guest" : "tdx-guest");
+    else
+        doctor_add(d, "TEE", DOCTOR_OK, "%s; QEMU knows %s",
+                   snp_host   ? "SEV-SNP"
+                   : tdx_host ? "TDX"
+                              : "none on this CPU: VMs run without memory encryption",
+                   snp && tdx ? "sev-snp-guest, tdx-guest"
+                   : snp      ? "sev-snp-guest"
+                   : tdx      ? "tdx-guest"
+                              : "no TEE objects");
+}
+
+void doctor_devices(struct doctor *d)
+{
+    static const struct {
+        const char *what, *device;
+    } needed[] = {
+        { "9p", "\"virtio-9p-pci\"" },
+        { "network device", "\"virtio-net-pci\"" },
+        { "TPM device", "\"tpm-crb\"" },
+    };
+    struct err e = ERR_INIT;
+    CLEANUP(buf_done) struct buf devices = BUF_INIT(ANSWER_MAX);
+    CLEANUP(buf_done) struct buf objects = BUF_INIT(ANSWER_MAX);
+
+    if (!d->qemu[0])
+        return; /* said already */
+    if (!ask(d->qemu, "-device", "help", &devices, &e) || !ask(d->qemu, "-object", "help", &objects, &e)) {
+        doctor_fix(doctor_add(d, "QEMU devices", DOCTOR_FAIL, "%s", err_text(&e)),
+                   "sudo apt-get install --reinstall qemu-system-x86");
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
+        bool there = has_word(&devices, needed[i].device);
+        struct doctor_row *row = doctor_add(d, needed[i].what, there ? DOCTOR_OK : DOCTOR_FAIL, "QEMU %s %s",
+                                            there ? "has" : "lacks", needed[i].device);
+
+        if (!there)
+            doctor_fix(row, "sudo apt-get install qemu-system-x86 && "
+                            "export MANAGER_QEMU_BIN_PATH=/usr/bin/qemu-system-x86_64");
+    }
+    look_at_tee(d, &objects);
+}
+
+/* ------------------------------------------------------------- accelerators */
+
+struct probed {
+    struct host_kvm_verdict verdict;
+    bool done;
+};
+
+static void on_probed(const struct host_kvm_verdict *v, void *ctx)
+{
+    struct probed *p = ctx;
+
+    p->verdict = *v;
+    p->done = true;
+}
+
+typedef bool (*probe_fn)(uv_loop_t *loop, const char *qemu, int dir_fd, host_kvm_done_fn done, void *ctx,
+                         struct err *e);
+
+static struct host_kvm_verdict probe(probe_fn start, const char *qemu, int dir_fd)
+{
+    struct err e = ERR_INIT;
+    struct probed p = { .done = false };
+    uv_loop_t loop;
+
+    if (uv_loop_init(&loop) != 0)
+        return (struct host_kvm_verdict){ .reason = "event loop" };
+    if (start(&loop, qemu, dir_fd, on_probed, &p, &e)) {
+        while (!p.done)
+            uv_run(&loop, UV_RUN_ONCE);
+    } else {
+        snprintf(p.verdict.reason, sizeof(p.verdict.reason), "%s", err_text(&e));
+    }
+    close_loop(&loop);
+    return p.verdict;
+}
+
+static void say_kvm(struct doctor *d, const struct host_kvm_verdict *v)
+{
+    struct doctor_row *row;
+
+    if (v->works) {
+        doctor_add(d, "KVM", DOCTOR_OK, "a probe guest did its work in %llu ms",
+                   (unsigned long long)v->took_ms);
+        return;
+    }
+    row = doctor_add(d, "KVM", DOCTOR_WARN, "%s; VMs run under software emulation, about ten times slower",
+                     v->reason);
+    if (access("/dev/kvm", F_OK) != 0)
+        doctor_fix(row, "sudo modprobe kvm_intel || sudo modprobe kvm_amd  # after enabling VT-x or "
+                        "AMD-V in the firmware");
+    else if (access("/dev/kvm", R_OK | W_OK) != 0)
+        doctor_fix(row, "sudo usermod -aG kvm $USER  # then log in again");
+    else
+        doctor_fix(row, "export MANAGER_QEMU_ENABLE_KVM=false  # or enable nested virtualization on the "
+                        "host of this host");
+}
+
+/* The probes need a directory for their firmware. False with a row that says why not. */
+static bool make_directory(struct doctor *d, char *path, size_t len, int *ret_fd)
+{
+    const char *above = getenv("TMPDIR");
+    struct err e = ERR_INIT;
+    int n = snprintf(path, len, "%s/cocos-doctor.XXXXXX", above && above[0] ? above : "/tmp");
+
+    if (n > 0 && (size_t)n < len && mkdtemp(path) && stage_dir_open(path, 0700, ret_fd, &e))
+        return true;
+    *strrchr(path, '/') = '\0';
+    doctor_fix(doctor_add(d, "accelerators", DOCTOR_FAIL, "no directory can be made in '%s'", path),
+               "export TMPDIR=<a directory that is writable>");
+    return false;
+}
+
+static void remove_directory(struct doctor *d, char *path)
+{
+    CLEANUP(fd_done) int above_fd = -1;
+    struct err e = ERR_INIT;
+    char *slash = strrchr(path, '/');
+
+    *slash = '\0';
+    if (!stage_dir_open(path[0] ? path : "/", 0700, &above_fd, &e) ||
+        !stage_remove_tree(above_fd, slash + 1, &e))
+        doctor_fix(doctor_add(d, "temporary files", DOCTOR_WARN, "%s", err_text(&e)), "rm -r '%s/%s'", path,
+                   slash + 1);
+}
+
+void doctor_accelerators(struct doctor *d)
+{
+    char path[512];
+    CLEANUP(fd_done) int dir_fd = -1;
+    struct host_kvm_verdict kvm = { .works = false };
+    struct host_kvm_verdict tcg;
+
+    if (!d->qemu[0] || !make_directory(d, path, sizeof(path), &dir_fd))
+        return;
+    if (d->opts->enable_kvm) {
+        kvm = probe(host_kvm_probe, d->qemu, dir_fd);
+        say_kvm(d, &kvm);
+    } else {
+        doctor_add(d, "KVM", DOCTOR_OK, "not asked for: MANAGER_QEMU_ENABLE_KVM is false");
+    }
+    tcg = probe(host_tcg_probe, d->qemu, dir_fd);
+    if (tcg.works)
+        doctor_add(d, "TCG", DOCTOR_OK, "a probe guest did its work in %llu ms",
+                   (unsigned long long)tcg.took_ms);
+    else /* who has KVM can do without */
+        doctor_fix(doctor_add(d, "TCG", kvm.works ? DOCTOR_WARN : DOCTOR_FAIL, "%s", tcg.reason),
+                   "sudo apt-get install --reinstall qemu-system-x86 qemu-system-data");
+    remove_directory(d, path);
+}
+
+/* -------------------------------------------------------------------- swtpm */
+
+void doctor_swtpm(struct doctor *d)
+{
+    const char *wish = d->opts->swtpm;
+    const char *name = strcmp(wish, "auto") == 0 || strcmp(wish, "true") == 0 ? "swtpm" : wish;
+    struct err e = ERR_INIT;
+    CLEANUP(buf_done) struct buf answer = BUF_INIT(ANSWER_MAX);
+    char path[512];
+    struct slice line;
+
+    if (strcmp(wish, "false") == 0) {
+        doctor_fix(doctor_add(d, "swtpm", DOCTOR_WARN,
+                              "MANAGER_SWTPM is false: VMs have no TPM, so they can't attest"),
+                   "unset MANAGER_SWTPM");
+    } else if (!host_find_program(name, path, sizeof(path))) {
+        doctor_fix(doctor_add(d, "swtpm", DOCTOR_FAIL, "'%s' is not there", name),
+                   "sudo apt-get install swtpm");
+    } else if (!ask(path, "--version", NULL, &answer, &e)) {
+        doctor_fix(doctor_add(d, "swtpm", DOCTOR_FAIL, "%s: %s", path, err_text(&e)),
+                   "sudo apt-get install --reinstall swtpm");
+    } else {
+        line = first_line(&answer);
+        doctor_add(d, "swtpm", DOCTOR_OK, "%s: %.*s", path, (int)slice_find(line, ','),
+                   (const char *)line.at);
+    }
+}

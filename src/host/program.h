@@ -1,0 +1,10 @@
+/* Programs of this machine. */
+#ifndef HOST_PROGRAM_H
+#define HOST_PROGRAM_H
+
+#include "base/attr.h"
+
+/* Finds a program on PATH, or checks a path; ret holds len bytes. */
+bool host_find_program(const char *name, char *ret, size_t len);
+
+#endif
