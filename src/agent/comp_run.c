@@ -50,7 +50,8 @@ static bool run_outcome(const struct rpc_status *status, struct buf *reply, enum
     CLEANUP(pb_done) Runner__RunResponse *res = NULL;
     struct err e = ERR_INIT;
 
-    *ret_code = status->code;
+    /* Whoever asks for the result does reach this agent, and asking again changes nothing. */
+    *ret_code = status->code == RPC_UNAVAILABLE ? RPC_UNKNOWN : status->code;
     if (status->code != RPC_OK) {
         snprintf(text, size, "%s", status->message);
         return false;

@@ -41,11 +41,9 @@ enum match match_dataset(const struct mf *m, const struct auth *a, const bool *p
         *ret_index = index;
         return MATCH_FOUND;
     }
-    if (own == FIT_HASH_ONLY)
-        return MATCH_WRONG_NAME;
-    if (own == FIT_NAME_ONLY) {
+    if (own == FIT_HASH_ONLY || own == FIT_NAME_ONLY) {
         *ret_index = index;
-        return MATCH_WRONG_HASH;
+        return own == FIT_HASH_ONLY ? MATCH_WRONG_NAME : MATCH_WRONG_HASH;
     }
     return foreign != FIT_NONE ? MATCH_NOT_YOURS : MATCH_UNDECLARED;
 }

@@ -12,7 +12,7 @@
 enum match {
     MATCH_FOUND,        /* *ret_index is the dataset                                       */
     MATCH_NONE_PENDING, /* every dataset has been received                                 */
-    MATCH_WRONG_NAME,   /* the content is declared, under another name                     */
+    MATCH_WRONG_NAME,   /* the content is declared, under another name: *ret_index is its  */
     MATCH_WRONG_HASH,   /* the name is declared, with another content: *ret_index is its   */
     MATCH_NOT_YOURS,    /* declared, and another provider's                                */
     MATCH_UNDECLARED,

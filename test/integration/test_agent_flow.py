@@ -78,6 +78,26 @@ class Flow(AgentTestCase):
         self.assertEqual((len(content), md["file-size"]), (22, "22"))  # the archive of nothing
         self.assertNotIn(("ReceivingData", "InProgress"), self.cvms.events())
 
+    def test_AG_5_result_that_is_cut_off_is_not_consumed(self):
+        def much(_request):
+            with open(os.path.join(self.work_dir, "results", "much"), "wb") as f:
+                f.write(os.urandom(8 * 1024 * 1024))
+        self.runner.algorithm = much
+        self.start_agent()
+        self.order()
+        users = self.users()
+        self.upload_all(users)
+        self.cvms.wait_event("ConsumingResults", "Ready")
+        md = plain(self.consumer_key, CONSUMER)
+        call = users.stub.Result(users.pb.ResultRequest(), metadata=md, timeout=harness.deadline(30))
+        next(call)
+        call.cancel()
+        self.cvms.wait(lambda c: any(m.message.startswith("Method Result took ") for m in c.of_kind("agent_log")),
+                       what="the end of the call")
+        self.assertEqual(self.cvms.state(), "ConsumingResults")
+        self.assertGreater(len(users.result(md)[0]), 8 * 1024 * 1024)
+        self.cvms.wait_event("Complete", "Completed")
+
     def test_unchunked_request_and_every_kind_of_key(self):
         for kind in ("rsa", "ecdsa", "ed25519"):
             with self.subTest(kind):
@@ -155,6 +175,7 @@ class Flow(AgentTestCase):
         with self.assertRaises(grpc.RpcError) as caught:
             users.result(plain(self.consumer_key, CONSUMER))
         self.assertIn("runner.sock", caught.exception.details())
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNKNOWN)  # this agent can be reached
 
     def test_runner_that_dies_while_it_runs_fails_the_computation(self):
         self.runner.algorithm = self.runner.until_stopped
