@@ -9,6 +9,7 @@
 #include "proto/pb.h"
 
 #define DRAIN_MS 1000
+#define QUESTION_MAX ((size_t)16 * 1024) /* of a message that is no upload: anyone may send some */
 #define ADDRESS_FILE "agent.addr"
 
 /* ------------------------------------------------------------------ methods */
@@ -48,7 +49,7 @@ static void describe(struct rpc_call *call, struct slice request, void *service)
 }
 
 static const struct rpc_method computation_methods[] = {
-    { .name = "Describe", .allow = RPC_ALLOW_ANYONE, .unary = describe },
+    { .name = "Describe", .allow = RPC_ALLOW_ANYONE, .max_recv = QUESTION_MAX, .unary = describe },
 };
 static const struct rpc_service computation_service = { "cocos_c.v1.Computation", computation_methods,
                                                         ARRAY_LEN(computation_methods) };
@@ -56,13 +57,25 @@ static const struct rpc_service computation_service = { "cocos_c.v1.Computation"
 static const struct rpc_method agent_methods[] = {
     { .name = "Algo", .allow = allow_algo, .open = upload_open_algo, .client_streams = true },
     { .name = "Data", .allow = allow_data, .open = upload_open_data, .client_streams = true },
-    { .name = "Result", .allow = allow_result, .open = download_open_result, .server_streams = true },
+    { .name = "Result",
+      .allow = allow_result,
+      .max_recv = QUESTION_MAX,
+      .open = download_open_result,
+      .server_streams = true },
     { .name = "Attestation",
       .allow = RPC_ALLOW_ANYONE,
+      .max_recv = QUESTION_MAX,
       .open = attest_open_attestation,
       .server_streams = true },
-    { .name = "IMAMeasurements", .allow = RPC_ALLOW_ANYONE, .open = attest_open_ima, .server_streams = true },
-    { .name = "AzureAttestationToken", .allow = RPC_ALLOW_ANYONE, .unary = attest_azure },
+    { .name = "IMAMeasurements",
+      .allow = RPC_ALLOW_ANYONE,
+      .max_recv = QUESTION_MAX,
+      .open = attest_open_ima,
+      .server_streams = true },
+    { .name = "AzureAttestationToken",
+      .allow = RPC_ALLOW_ANYONE,
+      .max_recv = QUESTION_MAX,
+      .unary = attest_azure },
 };
 static const struct rpc_service agent_service = { "agent.AgentService", agent_methods,
                                                   ARRAY_LEN(agent_methods) };

@@ -22,6 +22,9 @@
 #define BATCH_BYTES ((size_t)3 * 1024 * 1024)
 #define BATCH_COUNT 16
 
+/* Of all uploads together; while that much waits, nobody is asked for more. */
+#define HELD_MAX ((size_t)16 * 1024 * 1024)
+
 struct piece {
     struct buf body;
     struct slice data, aux; /* in body: field 1, and requirements */
@@ -58,6 +61,7 @@ struct upload {
     struct batch in_pool;
     struct batch coming;
     bool half_closed;
+    bool thirsty; /* would ask for more, were there room */
     bool working;
     bool committing; /* and what is committed */
     size_t dataset;
@@ -133,6 +137,30 @@ static void batch_done(struct batch *b)
     b->bytes = 0;
 }
 
+/* What waits for the pool gets done whatever callers do, so a slow one never keeps others out. */
+static size_t held(const struct comp *c)
+{
+    size_t sum = 0;
+
+    for (const struct upload *u = c->uploads; u; u = u->next)
+        sum += u->in_pool.bytes + u->coming.bytes;
+    return sum;
+}
+
+static void want(struct upload *u)
+{
+    u->thirsty = held(u->c) >= HELD_MAX;
+    if (!u->thirsty)
+        rpc_call_want(u->call);
+}
+
+static void want_those_who_wait(struct comp *c)
+{
+    for (struct upload *u = c->uploads; u; u = u->next)
+        if (u->thirsty && u->call && !u->answered)
+            want(u);
+}
+
 static void upload_free(struct upload *u)
 {
     struct upload **at = &u->c->uploads;
@@ -148,6 +176,7 @@ static void upload_free(struct upload *u)
     batch_done(&u->in_pool);
     batch_done(&u->coming);
     mem_free(u);
+    want_those_who_wait(c);
     comp_task_end(c);
 }
 
@@ -159,6 +188,10 @@ static void fail(struct upload *u, enum rpc_code code, const char *text)
     u->answered = true;
     snprintf(u->outcome, sizeof(u->outcome), "%s", text);
     rpc_call_finish(u->call, code, text, NULL);
+    if (u->working)
+        return;
+    batch_done(&u->coming);
+    want_those_who_wait(u->c);
 }
 
 static void fail_err(struct upload *u, enum rpc_code code, const struct err *e)
@@ -316,6 +349,29 @@ static void fail_hash(struct upload *u, const char *what, const uint8_t *want, c
     fail_err(u, RPC_UNKNOWN, &e);
 }
 
+static void fail_name(struct upload *u, const char *want)
+{
+    struct err e = ERR_INIT;
+
+    err_fail(&e, ERR_KIND_UNVERIFIED,
+             "malformed data, filename does not match manifest: expected '%s', got '%s'", want, u->filename);
+    fail_err(u, RPC_UNKNOWN, &e);
+}
+
+/* What has been received is waited for no longer, so whoever sends it twice is told the same. */
+static void fail_undeclared(struct upload *u, const uint8_t *got)
+{
+    char hex[2 * HASH_SHA3_256_LEN + 1];
+    struct err e = ERR_INIT;
+
+    hex_encode(slice_of(got, HASH_SHA3_256_LEN), hex);
+    err_fail(&e, ERR_KIND_UNVERIFIED,
+             "dataset not declared in computation manifest, or received already: none of yours that is "
+             "still waited for has the name '%s' or the SHA3-256 %s",
+             u->filename, hex);
+    fail_err(u, RPC_UNKNOWN, &e);
+}
+
 static void algo_whole(struct upload *u, const uint8_t *hash)
 {
     struct comp *c = u->c;
@@ -370,12 +426,12 @@ static void data_whole(struct upload *u, const uint8_t *hash)
     switch (
         match_dataset(c->mf, c->auth, c->pending, &u->grant, hash, slice_of_str(u->filename), &u->dataset)) {
     case MATCH_NONE_PENDING: fail(u, RPC_UNKNOWN, "all expected manifest Items have been received"); return;
-    case MATCH_WRONG_NAME: fail(u, RPC_UNKNOWN, "malformed data, filename does not match manifest"); return;
+    case MATCH_WRONG_NAME: fail_name(u, c->mf->datasets[u->dataset].filename); return;
     case MATCH_WRONG_HASH: fail_hash(u, what, c->mf->datasets[u->dataset].hash, hash); return;
     case MATCH_NOT_YOURS:
         fail(u, RPC_PERMISSION_DENIED, "this dataset belongs to another data provider of the manifest");
         return;
-    case MATCH_UNDECLARED: fail(u, RPC_UNKNOWN, "dataset not declared in computation manifest"); return;
+    case MATCH_UNDECLARED: fail_undeclared(u, hash); return;
     case MATCH_FOUND: break;
     }
     if (!name_usable(u, &e)) {
@@ -485,12 +541,15 @@ static void half_done(void *ctx, bool ok, struct err *e)
         return;
     u->working = false;
     batch_done(&u->in_pool);
+    if (u->half_failure.kind != ERR_KIND_NONE)
+        fail_err(u, RPC_UNKNOWN, &u->half_failure);
+    if (u->answered)
+        batch_done(&u->coming);
+    want_those_who_wait(u->c);
     if (!u->call) {
         upload_free(u);
         return;
     }
-    if (u->half_failure.kind != ERR_KIND_NONE)
-        fail_err(u, RPC_UNKNOWN, &u->half_failure);
     if (u->answered)
         return;
     if (u->coming.count > 0)
@@ -508,7 +567,7 @@ static void store_start(struct upload *u)
     u->halves = 2;
     job_start(u->c->d.loop, &u->hashing, hash_run, half_done, u);
     job_start(u->c->d.loop, &u->job, store_run, half_done, u);
-    rpc_call_want(u->call);
+    want(u);
 }
 
 /* The last name that is not empty counts; one that was signed can't change. */
@@ -549,6 +608,7 @@ static void on_message(struct rpc_call *call, struct buf *body, void *ctx)
     struct piece *p = &b->pieces[b->count];
     struct err e = ERR_INIT;
 
+    (void)call;
     if (u->answered)
         return;
     *p = (struct piece){ .body = BUF_INIT(body->max) };
@@ -562,7 +622,7 @@ static void on_message(struct rpc_call *call, struct buf *body, void *ctx)
     if (!u->working)
         store_start(u);
     else if (b->count < BATCH_COUNT && b->bytes < BATCH_BYTES)
-        rpc_call_want(call);
+        want(u);
 }
 
 static void on_half_closed(struct rpc_call *call, void *ctx)

@@ -69,6 +69,12 @@ class Manifest(AgentTestCase):
         request = self.request()
         request.algorithm.source.url = "docker://reg/x"
         self.refused(request, "algorithm.source.url 'docker://reg/x'")
+        request = self.request()
+        request.algorithm.source.encrypted = True
+        self.refused(request, "algorithm.source.encrypted: encrypted uploads are not supported yet")
+        request = self.request()
+        request.datasets[1].source.encrypted = True
+        self.refused(request, "datasets[1].source.encrypted: encrypted uploads are not supported yet")
 
     def test_unreadable_certificate_is_told(self):
         self.start_agent()
@@ -222,9 +228,11 @@ class Users(AgentTestCase):
 
     def test_undeclared_and_misnamed_datasets(self):
         self.algo()
-        self.assert_status(UNKNOWN, "dataset not declared in computation manifest", self.data, b"x", "x.csv")
-        self.assert_status(UNKNOWN, "malformed data, filename does not match manifest", self.data,
-                           self.datasets[0][1], "x.csv")
+        self.assert_status(UNKNOWN, "dataset not declared in computation manifest, or received already: none of "
+                           f"yours that is still waited for has the name 'x.csv' or the SHA3-256 {sha3(b'x').hex()}",
+                           self.data, b"x", "x.csv")
+        self.assert_status(UNKNOWN, "malformed data, filename does not match manifest: expected 'a.csv', got 'x.csv'",
+                           self.data, self.datasets[0][1], "x.csv")
         self.assert_status(UNKNOWN, "dataset is required", self.data, b"", "a.csv")
         self.assertEqual(self.cvms.state(), "ReceivingData")
         self.upload_rest()
@@ -253,6 +261,64 @@ class Users(AgentTestCase):
         go_on.set()
         harness.wait_until(lambda: self.files() == [], what="an empty working directory")
         self.algo()
+
+    def test_AG_3_filename_changes_within_a_bound_upload(self):
+        self.algo()
+        name, content = self.datasets[0]
+        def messages():
+            yield self.caller.pb.DataRequest(dataset=content[:3], filename=name)
+            yield self.caller.pb.DataRequest(dataset=content[3:], filename="other.csv")
+        self.assert_status(grpc.StatusCode.INVALID_ARGUMENT, "filename: it changes within the upload",
+                           self.caller.stub.Data, messages(), timeout=harness.deadline(30),
+                           metadata=bound(self.data_key, DATA, content=content, filename=name))
+        self.upload_rest()
+
+    def test_requirements_above_16_mib(self):
+        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "requirements: more than 16 MiB", self.caller.algo,
+                           self.algorithm, plain(self.algo_key, ALGORITHM), requirements=b"#" * (16 * 1024 * 1024 + 1))
+        harness.wait_until(lambda: self.files() == [], what="an empty working directory")
+        self.algo()
+
+    def test_question_above_16_kib(self):
+        ask = self.caller.channel.unary_stream("/agent.AgentService/Attestation")
+        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "", lambda: list(
+            ask(b"\x7a\x80\x80\x02" + b"x" * 32768, timeout=harness.deadline(15))))
+        self.algo()
+
+    def test_uploads_at_once_are_counted(self):
+        go_on, calls = threading.Event(), []
+        self.addCleanup(go_on.set)
+        def slow():
+            yield self.caller.pb.AlgoRequest(algorithm=self.algorithm[:3])
+            go_on.wait(harness.deadline(60))
+        for _ in range(64):
+            calls.append(self.caller.stub.Algo.future(slow(), metadata=plain(self.algo_key, ALGORITHM)))
+        harness.wait_until(lambda: len(self.staged()) == 128, what="64 uploads")
+        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "64 uploads are under way already", self.algo)
+        for call in calls:
+            call.cancel()
+        harness.wait_until(lambda: self.files() == [], what="an empty working directory")
+        self.algo()
+
+    def test_archive_that_is_none_can_be_sent_anew(self):
+        self.algo()
+        name, content = self.datasets[0]
+        md = plain(self.data_key, DATA) + [("decompress", "true")]
+        self.assert_status(UNKNOWN, "error decompressing dataset", self.data, content, name, md=md)
+        self.assertEqual([f for f in self.files() if f not in ("algo", "datasets")], [])
+        self.upload_rest()
+
+    def test_unnamed_dataset_does_not_take_the_name_of_another(self):
+        self.cvms.stop_computation()
+        request = self.request("2")
+        request.datasets[0].filename = ""
+        self.order(request)
+        self.caller = self.users()
+        self.algo()
+        (_, content), (other, _) = self.datasets
+        self.assert_status(UNKNOWN, f"error creating dataset file: '{other}' is the name of another dataset",
+                           self.data, content, other)
+        self.upload_rest()
 
     def test_two_at_once_only_one_algorithm_counts(self):
         go_on, results = threading.Event(), []

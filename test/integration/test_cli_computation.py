@@ -28,9 +28,9 @@ class Computation(harness.TestCase):
                                 self.keys["author"] + ".pub", "-consumer-key", self.keys["consumer"] + ".pub", "-id",
                                 "c-1", *flags, env={"HOST": "127.0.0.1", "PORT": "0"})
         self.daemon("cocos-runner")
-        agent = self.daemon("cocos-agent", env={"AGENT_CVM_GRPC_URL": self.cvms.address(), "AGENT_GRPC_PORT": "0",
-                                                "AGENT_GRPC_HOST": "127.0.0.1", **(env or {})})
-        self.url = agent.address()
+        self.agent = self.daemon("cocos-agent", env={"AGENT_CVM_GRPC_URL": self.cvms.address(), "AGENT_GRPC_PORT": "0",
+                                                     "AGENT_GRPC_HOST": "127.0.0.1", **(env or {})})
+        self.url = self.agent.address()
         self.event("ReceivingAlgorithm")
 
     def event(self, event_type):
@@ -56,6 +56,20 @@ class Computation(harness.TestCase):
         record, text = self.result()
         self.assertTrue(record["bound"])
         self.assertEqual(text, "x,y\n1,2\na b c\n")
+
+    def test_uploads_at_once_share_the_memory(self):
+        self.platform()
+        self.cli("algo", self.algorithm, self.keys["author"])
+        big = self.make_file("unknown", "")
+        os.truncate(big, 48 * 1024 * 1024)
+        clients = [self.daemon("cocos-cli", "data", "--bound", "off", big, self.keys["owner"], ready=False,
+                               env={"AGENT_GRPC_URL": self.url}) for _ in range(32)]
+        for client in clients:
+            self.assertEqual(client.wait(harness.deadline(60)), 1)
+            self.assertIn("dataset not declared", client.err)
+        if not harness.SANITIZED and harness.SCALE == 1:
+            self.assertLess(self.agent.status("VmHWM"), 144 * 1024)
+        self.cli("data", self.data, self.keys["owner"])
 
     def test_ag_3_another_computation_than_the_one_meant_gets_nothing(self):
         self.platform()
