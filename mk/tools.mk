@@ -57,7 +57,7 @@ install: all
 
 help:
 	@echo 'make             build the programs into build/'
-	@echo 'make demo        the main job: an algorithm meets a dataset, start to result'
+	@echo 'make demo        the main job in a VM: an algorithm meets a dataset; MODE=host without one'
 	@echo 'make test        everything: unit, fuzz corpus, integration and interop tests'
 	@echo 'make unit        unit tests and fuzz corpus only'
 	@echo 'make lint        layers, banned calls, look of the code; make format mends the look'

@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/stage.h"
@@ -13,6 +14,7 @@
 #define FREE_MIN ((uint64_t)64 << 20)   /* below it a VM does not start    */
 #define FREE_GOOD ((uint64_t)512 << 20) /* below it a few VMs may fill it  */
 #define KERNEL_HEAD 0x210
+#define SOCKET_NAME_MAX 12 /* as the manager has it: "/console" and the like */
 
 /* ----------------------------------------------------------------- firmware */
 
@@ -167,8 +169,21 @@ static void look_at_directory(struct doctor *d, const char *what, const char *pa
             at);
 }
 
+/* The manager's sockets are in <run>/vms/<36 letters>/, and a socket's path has to be short. */
+static void look_at_length(struct doctor *d)
+{
+    const size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - strlen("/vms/") - 36 -
+                        SOCKET_NAME_MAX;
+
+    if (strlen(d->opts->run_dir) >= most)
+        doctor_fix(doctor_add(d, "path for sockets", DOCTOR_FAIL,
+                              "%s is too long: less than %zu bytes are wanted", d->opts->run_dir, most),
+                   "export COCOS_RUN_DIR=/run/cocos");
+}
+
 void doctor_disk(struct doctor *d)
 {
+    look_at_length(d);
     look_at_directory(d, "room for VMs", d->opts->run_dir, "COCOS_RUN_DIR");
     look_at_directory(d, "room for records", d->opts->state_dir, "COCOS_STATE_DIR");
 }

@@ -143,6 +143,9 @@ class Doctor(harness.TestCase):
     def test_directory_of_another_user(self):
         self.check("room for VMs", "fail", "can't be written to", "install -d", COCOS_RUN_DIR="/proc/cocos")
 
+    def test_directory_too_deep_for_sockets(self):
+        self.check("path for sockets", "fail", "is too long", "COCOS_RUN_DIR=/run/cocos", COCOS_RUN_DIR="/" + 90 * "x")
+
     def test_memory(self):
         self.check("memory", "fail", "a VM takes", "MANAGER_QEMU_MEMORY_SIZE=", MANAGER_QEMU_MEMORY_SIZE="900T")
         self.check("memory", "fail", "'much'", "2048M", MANAGER_QEMU_MEMORY_SIZE="much")

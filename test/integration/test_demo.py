@@ -3,8 +3,10 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import unittest
 
 import harness
 import terminal
@@ -15,10 +17,12 @@ INTERCEPT, SLOPE, R_SQUARED = -5780.831358, 49.685566, 0.758993
 
 class OfDemo(harness.TestCase):
     SCRIPT = os.path.join(harness.ROOT, "examples", "demo.sh")
+    MODE = "host"
 
     def demo_env(self, example="linreg", kind="bin"):
-        self.temp = self.make_dir("tmp")
+        self.temp = self.make_dir("t")
         return {"BUILD": harness.BUILD, "EXAMPLE": example, "KIND": kind, "TMPDIR": self.temp, "NO_COLOR": "1",
+                "MODE": self.MODE,
                 "DEMO_PATIENCE_S": str(int(harness.deadline(60)))}
 
     def start(self, example="linreg", kind="bin", env=None):
@@ -47,7 +51,7 @@ class OfDemo(harness.TestCase):
         self.assertEqual(os.listdir(self.temp), [])
 
 
-class Demo(OfDemo):
+class Model:
     def check_model(self, demo):
         text = "\n".join(demo.out)
         seen = {name: float(value) for name, value in re.findall(r'"(\w+)": (-?[\d.]+)', text)}
@@ -64,11 +68,13 @@ class Demo(OfDemo):
 
     def check_run(self, **how):
         demo = self.start(**how)
-        self.assertEqual(demo.wait(120), 0, demo.text())
+        self.assertEqual(demo.wait(180), 0, demo.text())
         self.check_model(demo)
         self.check_nothing_left()
         return demo
 
+
+class Demo(OfDemo, Model):
     def test_c_program(self):
         self.check_run()
 
@@ -91,6 +97,7 @@ class Demo(OfDemo):
     def test_unknown_example_and_kind_are_bad_usage(self):
         self.assertEqual(self.start(example="../x").wait(), 2)
         self.assertEqual(self.start(kind="cobol").wait(), 2)
+        self.assertEqual(self.start(env={"MODE": "cloud"}).wait(), 2)
         self.check_nothing_left()
 
     def test_without_a_build_it_says_what_to_do(self):
@@ -100,7 +107,7 @@ class Demo(OfDemo):
 
     def test_program_that_does_not_start_is_shown_with_its_log(self):
         build = self.make_dir("build")
-        for name in ("cvms-test", "cocos-log-forwarder", "cocos-agent", "cocos-cli"):
+        for name in ("cvms-test", "cocos-manager", "cocos-log-forwarder", "cocos-agent", "cocos-cli"):
             os.symlink(harness.need_binary(name), os.path.join(build, name))
         os.makedirs(os.path.join(build, "examples", "linreg"))
         os.symlink(os.path.join(harness.BUILD, "examples/linreg/linreg"),
@@ -111,6 +118,64 @@ class Demo(OfDemo):
         self.assertEqual(demo.wait(60), 1)
         self.assertIn("demo: the runner listens: the program has ended", demo.err)
         self.assertIn("no room on this machine", demo.err)
+        self.check_nothing_left()
+
+
+class WithoutVm(OfDemo, Model):
+    MODE = "vm"
+
+    def test_without_qemu_it_says_so_and_goes_the_short_way(self):
+        demo = self.check_run(env={"MANAGER_QEMU_BIN_PATH": "no-such-qemu"})
+        text = "\n".join(demo.out)
+        self.assertIn("No virtual machine can be started here", text)
+        self.assertIn("'no-such-qemu' is not there", text)
+        self.assertIn("fix: sudo apt-get install qemu-system-x86", text)
+        self.assertIn("2. The platform: four programs", text)
+
+
+@unittest.skipIf("san-" in harness.BUILD, "the guest is made from programs without sanitizers")
+class InVm(OfDemo, Model):
+    MODE = "vm"
+
+    @classmethod
+    def setUpClass(cls):
+        made = subprocess.run(["sh", os.path.join(harness.ROOT, "src/hal/guest.sh"), harness.BUILD, "minimal",
+                               os.path.join(harness.BUILD, "guest")], capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            raise unittest.SkipTest(made.stderr.strip())
+
+    def setUp(self):
+        super().setUp()
+        self.need_vm()
+
+    def need_vm(self):
+        for program in ("qemu-system-x86_64", "swtpm"):
+            if not shutil.which(program):
+                self.skipTest(f"{program} is not there")
+
+    def test_c_program(self):
+        demo = self.check_run()
+        text = "\n".join(demo.out)
+        for phase in ("init", "network", "agent", "complete"):
+            self.assertRegex(text, rf"console   \| +\d+\.\d{{3}} s  {phase}\n")
+        self.assertIn("✅ Virtual machine created successfully with id", demo.err)
+        self.assertIn("✅ Virtual machine removed successfully", demo.err)
+
+    def test_ctrl_c_while_the_vm_boots_and_runs(self):
+        for moment in ("It boots", "3. Algorithm and data"):
+            with self.subTest(moment):
+                demo = self.start()
+                demo.wait_text(moment, 120)
+                demo.expected_signals.add(signal.SIGINT)
+                os.killpg(demo.pid, signal.SIGINT)
+                self.assertEqual(demo.wait(60), 130, demo.text())
+                self.check_nothing_left()
+
+    def test_kill_9_of_the_script_leaves_nothing(self):
+        demo = self.start()
+        demo.wait_text("It boots", 120)
+        demo.kill()
+        harness.wait_until(lambda: not self.processes_in_temp(), 30, "the end of all processes")
         self.check_nothing_left()
 
 
