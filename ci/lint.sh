@@ -14,7 +14,7 @@ done | xargs -r -n 8 -P "$(nproc)" clang-format --dry-run -Werror || {
     failed=1
 }
 
-for f in ci/*.sh .ci/run; do
+for f in ci/*.sh man/*.sh src/hal/*.sh .ci/run; do
     [ ! -f "$f" ] || sh -n "$f" || failed=1
 done
 

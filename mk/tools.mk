@@ -42,18 +42,37 @@ tidy: all $(ECHO_GEN).h
 # What a program says of itself is its manual, and the completion of its shell.
 
 PREFIX := /usr/local
+SYSCONFDIR := /etc
 # cocos-init is process 1 of a guest and of no use elsewhere.
 INSTALLED := $(filter-out $(O)/cocos-init,$(filter $(O)/cocos-% $(O)/cvms-test,$(BINS)))
+DAEMONS := $(filter-out cocos-cli cvms-test,$(notdir $(INSTALLED)))
 SHARE := $(DESTDIR)$(PREFIX)/share
+# With `make guest` before it, the guest is installed as well.
+GUEST_FILES := $(wildcard $(O)/guest/vmlinu? $(O)/guest/initrd-*.cpio)
+fill_in = sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g'
 
 install: all
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(SHARE)/doc/cocos-c' '$(SHARE)/bash-completion/completions'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(SHARE)/doc/cocos-c' '$(SHARE)/bash-completion/completions' \
+		'$(SHARE)/man/man1' '$(SHARE)/man/man8' '$(DESTDIR)$(PREFIX)/lib/systemd/system' \
+		'$(DESTDIR)$(PREFIX)/lib/sysusers.d' '$(DESTDIR)$(SYSCONFDIR)/cocos'
 	install -m 755 $(INSTALLED) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 README.md LICENSE $(wildcard docs/*.md) '$(SHARE)/doc/cocos-c'
 	for p in $(notdir $(INSTALLED)); do \
 		$(O)/$$p --help > '$(SHARE)/doc/cocos-c/'$$p.txt || exit; \
 	done
 	$(O)/cocos-cli completion bash > '$(SHARE)/bash-completion/completions/cocos-cli'
+	for p in $(DAEMONS); do sh man/page.sh 8 $(O)/$$p > '$(SHARE)/man/man8/'$$p.8 || exit; done
+	for p in cocos-cli cvms-test; do sh man/page.sh 1 $(O)/$$p > '$(SHARE)/man/man1/'$$p.1 || exit; done
+	for c in $$($(O)/cocos-cli --help | sed -n '/^Commands:/,/^$$/s/^  \([a-z-]*\) .*/\1/p'); do \
+		sh man/page.sh 1 $(O)/cocos-cli $$c > '$(SHARE)/man/man1/cocos-cli-'$$c.1 || exit; \
+	done
+	$(fill_in) init/cocos-manager.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/cocos-manager.service'
+	install -m 644 init/cocos-manager.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/cocos-manager.conf'
+	$(fill_in) init/cocos-manager.env > '$(SHARE)/doc/cocos-c/cocos-manager.env'
+	@# What somebody has set stays. There may be keys in it.
+	[ -e '$(DESTDIR)$(SYSCONFDIR)/cocos/cocos-manager.env' ] || \
+		install -m 600 '$(SHARE)/doc/cocos-c/cocos-manager.env' '$(DESTDIR)$(SYSCONFDIR)/cocos/cocos-manager.env'
+	$(if $(GUEST_FILES),install -d '$(SHARE)/cocos-c/guest' && install -m 644 $(GUEST_FILES) '$(SHARE)/cocos-c/guest')
 
 help:
 	@echo 'make             build the programs into build/'
