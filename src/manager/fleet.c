@@ -314,10 +314,14 @@ static void adopt_one(const struct mgr_record *r, void *ctx)
     struct err e = ERR_INIT;
     struct member *m = add(f, &e);
 
-    if (!m)
+    if (!m) {
         log_error("VM %s: %s", r->id, err_text(&e));
-    else if (mgr_vm_adopt(f->host, r, &vm_events, m, &m->vm, &e))
+    } else if (!mgr_vm_adopt(f->host, r, &vm_events, m, &m->vm, &e)) {
+        log_error("VM %s: %s", r->id, err_text(&e));
+        drop(m); /* then it is swept */
+    } else if (mgr_vm_state(m->vm) == MGR_VM_RUNNING) {
         log_info("VM %s of an earlier manager runs on; port %u", r->id, r->agent_port);
+    }
 }
 
 static void refused_one(const char *name, const struct err *why, void *ctx)
@@ -340,15 +344,18 @@ static void swept_one(const char *id, unsigned killed, void *ctx)
 bool mgr_fleet_new(const struct mgr_vm_host *host, struct mgr_fleet **ret, struct err *e)
 {
     struct mgr_fleet *f = mem_new(sizeof(*f), e);
+    struct err swept = ERR_INIT;
 
     if (!f)
         return false;
     f->host = host;
-    if (!mgr_record_all(host->records_fd, adopt_one, refused_one, f, e) ||
-        !mgr_sweep(host->vms_dir, is_member, swept_one, f, e)) {
-        mem_free(f);
+    if (!mgr_record_all(host->records_fd, adopt_one, refused_one, f, e)) {
+        mem_free(f); /* it fails before the first record is read */
         return false;
     }
+    /* VMs were adopted by now. What can't be removed harms none of them; the operator has to look at it. */
+    if (!mgr_sweep(host->vms_dir, is_member, swept_one, f, &swept))
+        log_error("%s", err_text(&swept));
     *ret = f;
     return true;
 }

@@ -135,6 +135,45 @@ static bool serve(struct program *p, struct err *e)
     return true;
 }
 
+static void kill_behind(const struct program *p, const char *prefix, const char *step)
+{
+    const char *at = p->settings.insecure_failpoint;
+
+    if (strncmp(at, prefix, strlen(prefix)) == 0 && strcmp(at + strlen(prefix), step) == 0)
+        raise(SIGKILL);
+}
+
+static bool step_done(const char *step, void *ctx)
+{
+    kill_behind(ctx, "", step);
+    return true;
+}
+
+static void step_undone(const char *step, void *ctx)
+{
+    kill_behind(ctx, "undo-", step);
+}
+
+/* The switch that tests use to end the manager anywhere. */
+static bool set_failpoint(struct program *p, struct err *e)
+{
+    const char *at = p->settings.insecure_failpoint;
+    const char *step = strncmp(at, "undo-", 5) == 0 ? at + 5 : at;
+
+    if (!at[0])
+        return true;
+    for (const char *const *name = mgr_vm_step_names(); *name; name++)
+        if (strcmp(*name, step) == 0) {
+            log_warn("MANAGER_INSECURE_FAILPOINT=%s: the manager will kill itself there; this is for tests",
+                     at);
+            p->host.inject = step_done;
+            p->host.undone = step_undone;
+            p->host.inject_ctx = p;
+            return true;
+        }
+    return err_fail(e, ERR_KIND_INVALID, "MANAGER_INSECURE_FAILPOINT: '%s': no step has that name", step);
+}
+
 static void fail(struct program *p, const struct err *e)
 {
     log_error("%s", err_text(e));
@@ -193,7 +232,7 @@ static bool prepare(struct program *p, struct err *e)
         .tdx = p->facts.tdx,
         .gpu = p->facts.gpu,
     };
-    return true;
+    return set_failpoint(p, e);
 }
 
 static int run(struct program *p)

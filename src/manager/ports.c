@@ -14,18 +14,13 @@ static bool try_port(struct in_addr addr, uint16_t number, int *ret_fd)
 
     if (fd < 0)
         return false;
-    /* First without the option: two managers that both set it could share a port. */
-    if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) == 0) {
-        close(fd);
-        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-            bind(fd, (const struct sockaddr *)&at, sizeof(at)) == 0) {
-            *ret_fd = fd;
-            return true;
-        }
+    /* The option comes after the bind: two managers that had it set before would share a port. */
+    if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) == 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0) {
+        *ret_fd = fd;
+        return true;
     }
-    if (fd >= 0)
-        close(fd);
+    close(fd);
     return false;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Ports on the host for agents, without check-then-use races.
  *
- * A port is reserved by a socket that is bound with SO_REUSEADDR and never
- * listens: the kernel then lets QEMU, which sets the same option, bind and
+ * A port is reserved by a socket that is bound, gets SO_REUSEADDR then, and
+ * never listens: the kernel lets QEMU, which sets the same option, bind and
  * listen on it, and nobody who merely looks for a free port gets it.
  */
 #ifndef MANAGER_PORTS_H

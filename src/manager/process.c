@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -110,7 +111,14 @@ static bool watch(uv_loop_t *loop, pid_t pid, bool ours, mgr_process_exit_fn on_
         return false;
     }
     fcntl(p->pidfd, F_SETFD, FD_CLOEXEC);
-    uv_poll_init(loop, &p->poll, p->pidfd);
+
+    int rc = uv_poll_init(loop, &p->poll, p->pidfd);
+
+    if (rc != 0) {
+        close(p->pidfd);
+        mem_free(p);
+        return err_fail(e, ERR_KIND_INTERNAL, "watch process %d: %s", (int)pid, uv_strerror(rc));
+    }
     p->poll.data = p;
     uv_poll_start(&p->poll, UV_READABLE, ended);
     *ret = p;
@@ -124,9 +132,11 @@ static void become(char *const *argv, char *const *env, int log_fd, int tell_fd)
     int null = open("/dev/null", O_RDONLY);
     int code;
 
+    /* Our handlers write into a pipe of the loop, which is still shared here. */
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
     setsid();
     if (null >= 0 && dup2(null, 0) >= 0 && dup2(log_fd, 1) >= 0 && dup2(log_fd, 2) >= 0 &&
         dup2(tell_fd, 3) >= 0) {
@@ -149,17 +159,24 @@ bool mgr_process_spawn(uv_loop_t *loop, char *const *argv, int log_fd, mgr_proce
                                  "HOME=/", "LANG=C.UTF-8", NULL };
     int tell[2];
     int code = 0;
+    sigset_t all;
+    sigset_t before;
 
     if (pipe2(tell, O_CLOEXEC) != 0)
         return err_fail_os(e, "start %s", argv[0]);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
 
     pid_t pid = fork();
 
     if (pid == 0)
         become(argv, env, log_fd, tell[1]);
+    code = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(tell[1]);
     if (pid < 0) {
         close(tell[0]);
+        errno = code;
         return err_fail_os(e, "start %s", argv[0]);
     }
 
@@ -208,8 +225,14 @@ struct mgr_process_id mgr_process_id(const struct mgr_process *p)
 
 void mgr_process_signal(struct mgr_process *p, int signal)
 {
-    /* The pidfd says whether it still runs; only then does its pid name its group. */
-    if (syscall(SYS_pidfd_send_signal, p->pidfd, signal == SIGKILL ? 0 : signal, NULL, 0) == 0 &&
-        signal == SIGKILL)
+    /* Linux 6.9 and later signal a group through a pidfd; only there is that sound for a process of another. */
+    const unsigned group = 1u << 2;
+
+    if (signal == SIGKILL && syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, group) == 0)
+        return;
+    /* A child of ours keeps its pid, and so its group's number, until `ended` reaps it. */
+    if (signal == SIGKILL && p->ours)
         kill(-p->id.pid, SIGKILL);
+    else
+        syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, 0);
 }

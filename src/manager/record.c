@@ -117,6 +117,36 @@ static bool same(const json_t *root, const char *key, const char *want, struct e
     return true;
 }
 
+/* 8-4-4-4-12 hexadecimal digits: what mgr_uuid makes, and nothing that means something in a path. */
+static bool is_id(const char *text)
+{
+    for (size_t i = 0; i < MGR_ID_LEN; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+        if (dash ? text[i] != '-' : !text[i] || !strchr("0123456789abcdef", text[i]))
+            return false;
+    }
+    return text[MGR_ID_LEN] == '\0';
+}
+
+/* What names files and processes must make sense: it decides what is connected to, ended and removed. */
+static bool check_meaning(const struct mgr_record *r, struct err *e)
+{
+    struct slice dir = slice_of_str(r->dir);
+
+    if (!is_id(r->id) || !is_id(r->start_id))
+        return err_fail(e, ERR_KIND_INVALID, "id '%s', start_id '%s': ids are wanted", r->id, r->start_id);
+    if (r->dir[0] != '/' || !slice_ends(dir, r->id) || dir.len < MGR_ID_LEN + 2 ||
+        dir.at[dir.len - MGR_ID_LEN - 1] != '/')
+        return err_fail(e, ERR_KIND_INVALID, "dir '%s' is not this VM's", r->dir);
+    if (r->qemu.pid < 2 || r->swtpm.pid == 1)
+        return err_fail(e, ERR_KIND_INVALID, "qemu_pid %d, swtpm_pid %d: processes are wanted",
+                        (int)r->qemu.pid, (int)r->swtpm.pid);
+    if (r->agent_port == 0)
+        return err_fail(e, ERR_KIND_INVALID, "agent_port: a port is wanted");
+    return true;
+}
+
 bool mgr_record_read(struct slice text, const char *want_id, const char *boot_id, struct mgr_record *ret,
                      struct err *e)
 {
@@ -144,6 +174,8 @@ bool mgr_record_read(struct slice text, const char *want_id, const char *boot_id
         !take_number(root, "created_mono_ms", INT64_MAX, &r.created_mono_ms, e))
         return false;
     r.agent_port = (uint16_t)port;
+    if (!check_meaning(&r, e))
+        return false;
     *ret = r;
     return true;
 }

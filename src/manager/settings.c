@@ -1,6 +1,9 @@
 #include "manager/settings.h"
 
+#include <arpa/inet.h>
+
 #include "base/buf.h"
+#include "base/mem.h"
 #include "base/text.h"
 
 #define AT(field) offsetof(struct mgr_settings, field)
@@ -47,6 +50,8 @@ static const struct config_opt opts[] = {
       "accepted for compatibility; traces are not sent", AT(jaeger_url) },
     { NULL, 0, "COCOS_JAEGER_TRACE_RATIO", CONFIG_STR, "1.0", 0, 0, false, "number",
       "accepted for compatibility", AT(jaeger_ratio) },
+    STR("INSECURE_FAILPOINT", "", "for tests: kill -9 oneself after this step, or undo-<step>",
+        AT(insecure_failpoint)),
     STR("QEMU_BIN_PATH", "qemu-system-x86_64", "QEMU", QAT(bin_path)),
     YES("QEMU_USE_SUDO", "false", "start QEMU with sudo", QAT(use_sudo)),
     YES("QEMU_ENABLE_KVM", "true", "use KVM where a probe guest runs well under it", QAT(enable_kvm)),
@@ -86,7 +91,8 @@ static const struct config_opt opts[] = {
     STR("QEMU_KERNEL_CMDLINE", "quiet console=null", "kernel command line", QAT(kernel_cmdline)),
     YES("QEMU_ENABLE_DISK", "false", "boot from a disk", QAT(enable_disk)),
     STR("QEMU_SRC_DISK_FILE", "img/enc_os.qcow2", "copied for each VM", QAT(src_disk_file)),
-    STR("QEMU_DST_DISK_FILE", "", "where the copy goes; empty: beside the VM's files", QAT(dst_disk_file)),
+    STR("QEMU_DST_DISK_FILE", "", "kept for compatibility; each VM's directory holds its copy",
+        QAT(dst_disk_file)),
     STR("QEMU_DISK_ID", "disk0", "id of the disk", QAT(disk_id)),
     STR("QEMU_DISK_FORMAT", "qcow2", "qcow2 or raw", QAT(disk_format)),
     STR("QEMU_DISK_SCSI_ID", "scsi0", "id of its controller", QAT(disk_scsi_id)),
@@ -196,7 +202,11 @@ static void check(const struct mgr_settings *s, struct buf *faults)
     uint16_t last;
     uint64_t size = 0;
     uint64_t max = UINT64_MAX;
+    struct in_addr addr;
 
+    if (q->host_fwd_addr[0] && inet_pton(AF_INET, q->host_fwd_addr, &addr) != 1 &&
+        !err_fail(&e, ERR_KIND_INVALID, "'%s': an IPv4 address is wanted", q->host_fwd_addr))
+        note(faults, "MANAGER_QEMU_HOST_FWD_ADDR", &e);
     if (!mgr_port_range(q->host_fwd_range, &first, &last, &e))
         note(faults, "MANAGER_QEMU_HOST_FWD_RANGE", &e);
     if (!mgr_memory_bytes(q->memory_size, &size, &e))
@@ -226,12 +236,74 @@ static void check(const struct mgr_settings *s, struct buf *faults)
     check_word(faults, "MANAGER_QEMU_DISK_FORMAT", q->disk_format, formats);
 }
 
+/* Other names a setting goes by at our peers; the first one wins when both are set. */
+static const struct alias {
+    const char *name;
+    const char *alias;
+} aliases[] = {
+    { "MANAGER_QEMU_SEV_SNP_CBIT_POS=", "MANAGER_QEMU_SEV_SNP_CBITPOS=" },
+    { "MANAGER_QEMU_GPU_BDF=", "GPU_BDF=" },
+};
+
+static bool is_set(char *const *env, const char *name)
+{
+    for (; env && *env; env++)
+        if (strncmp(*env, name, strlen(name)) == 0 && (*env)[strlen(name)])
+            return true;
+    return false;
+}
+
+/* Environment entries for the aliases that count, by their proper names. ret has room for all and a NULL. */
+static bool rename_aliases(char *const *env, char *ret[ARRAY_LEN(aliases) + 1], struct err *e)
+{
+    size_t count = 0;
+
+    for (char *const *at = env; at && *at; at++)
+        for (size_t i = 0; i < ARRAY_LEN(aliases); i++) {
+            size_t len = strlen(aliases[i].alias);
+
+            if (strncmp(*at, aliases[i].alias, len) != 0 || is_set(env, aliases[i].name))
+                continue;
+            if (count == ARRAY_LEN(aliases))
+                return err_fail(e, ERR_KIND_INVALID, "%s is in the environment twice", aliases[i].alias);
+            ret[count] = mem_format(e, "%s%s", aliases[i].name, *at + len);
+            if (!ret[count++])
+                return false;
+        }
+    return true;
+}
+
+/* env with the aliases added, which the caller frees, as the array. */
+static char **with_aliases(char *const *env, char **added, struct err *e)
+{
+    size_t count = 0;
+    size_t more = 0;
+    char **all;
+
+    if (!rename_aliases(env, added, e))
+        return NULL;
+    while (env && env[count])
+        count++;
+    all = mem_new_array(count + ARRAY_LEN(aliases) + 1, sizeof(char *), e);
+    if (!all)
+        return NULL;
+    if (count)
+        memcpy(all, env, count * sizeof(char *));
+    for (; added[more]; more++)
+        all[count + more] = added[more];
+    return all;
+}
+
 enum config_outcome mgr_settings_read(int argc, char *const *argv, char *const *env, struct mgr_settings *ret,
                                       struct config_values *ret_values, struct err *e)
 {
     CLEANUP(buf_done) struct buf faults = BUF_INIT(ERR_TEXT_SIZE - 32);
-    enum config_outcome outcome = config_read(&spec, argc, argv, env, ret, ret_values, e);
+    char *added[ARRAY_LEN(aliases) + 1] = { NULL };
+    CLEANUP(mem_done) char **all = with_aliases(env, added, e);
+    enum config_outcome outcome = all ? config_read(&spec, argc, argv, all, ret, ret_values, e) : CONFIG_BAD;
 
+    for (size_t i = 0; i < ARRAY_LEN(added); i++)
+        mem_free(added[i]);
     if (outcome != CONFIG_RUN)
         return outcome;
     check(ret, &faults);

@@ -59,6 +59,7 @@ struct mgr_settings {
     const char *run_dir, *state_dir;
     const char *swtpm; /* additive: "auto" (without hardware), "true", "false", or the program's path */
     const char *jaeger_url, *jaeger_ratio;
+    const char *insecure_failpoint; /* "" or the step (undo-<step>) behind which the manager kills itself */
     struct mgr_qemu_settings qemu;
 };
 

@@ -13,18 +13,27 @@
 
 #define CMDLINE_MAX ((size_t)256 * 1024)
 #define END_WAIT_MS 5000
+#define DIR_MAX 512
 
-/* True when the process's arguments name the directory. */
+/*
+ * True when it is a QEMU or swtpm of that directory. Its sockets and state
+ * are looked for, not merely its name: whoever reads a file in it is spared.
+ */
 static bool names_dir(const char *pid, const char *dir)
 {
     CLEANUP(buf_done) struct buf args = BUF_INIT(CMDLINE_MAX);
     struct err e = ERR_INIT;
     char path[64];
+    char qemu[DIR_MAX + 16];
+    char swtpm[DIR_MAX + 16];
 
     snprintf(path, sizeof(path), "/proc/%.16s/cmdline", pid);
-    if (!stage_read_file(path, &args, &e))
+    if (!stage_read_file(path, &args, &e) || args.len == 0)
         return false;
-    return args.len && memmem(buf_slice(&args).at, args.len, dir, strlen(dir)) != NULL;
+    snprintf(qemu, sizeof(qemu), "unix:%s/qmp,", dir);
+    snprintf(swtpm, sizeof(swtpm), "dir=%s/tpm", dir);
+    return memmem(buf_slice(&args).at, args.len, qemu, strlen(qemu)) ||
+           memmem(buf_slice(&args).at, args.len, swtpm, strlen(swtpm));
 }
 
 static bool kill_one(const char *pid, const char *dir)
@@ -64,8 +73,8 @@ static unsigned kill_all(const char *dir)
 bool mgr_sweep_vm(const char *vms_dir, const char *id, unsigned *ret_killed, struct err *e)
 {
     CLEANUP(fd_done) int fd = open(vms_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    char dir[512];
-    int n = snprintf(dir, sizeof(dir), "%s/%s/", vms_dir, id);
+    char dir[DIR_MAX];
+    int n = snprintf(dir, sizeof(dir), "%s/%s", vms_dir, id);
 
     if (n < 0 || (size_t)n >= sizeof(dir))
         return err_fail(e, ERR_KIND_INVALID, "'%s/%s' is too long", vms_dir, id);
@@ -84,14 +93,19 @@ bool mgr_sweep(const char *vms_dir, bool (*keep)(const char *id, void *ctx),
 
     if (!dir)
         return err_fail_os(e, "list %s", vms_dir);
-    while (ok && (entry = readdir(dir))) {
+    while ((entry = readdir(dir))) {
+        struct err why = ERR_INIT;
         unsigned killed;
 
         if (entry->d_name[0] == '.' || keep(entry->d_name, ctx))
             continue;
-        ok = mgr_sweep_vm(vms_dir, entry->d_name, &killed, e);
-        if (ok)
+        if (mgr_sweep_vm(vms_dir, entry->d_name, &killed, &why)) {
             swept(entry->d_name, killed, ctx);
+            continue;
+        }
+        if (ok)
+            *e = why;
+        ok = false;
     }
     closedir(dir);
     return ok;

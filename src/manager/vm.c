@@ -88,6 +88,7 @@ static void free_vm(uv_handle_t *h)
     if (vm->request)
         pb_free(&vm->request->base);
     fd_done(&vm->log_fd);
+    buf_done(&vm->disk.said);
     mem_free(vm);
 }
 
@@ -98,10 +99,12 @@ static void let_go(struct mgr_vm *vm)
     mgr_console_free(vm->console);
     mgr_process_free(vm->qemu);
     mgr_process_free(vm->swtpm);
+    child_free(vm->disk.child);
     vm->qmp = NULL;
     vm->console = NULL;
     vm->qemu = NULL;
     vm->swtpm = NULL;
+    vm->disk.child = NULL;
     uv_close((uv_handle_t *)&vm->timer, free_vm);
 }
 
@@ -133,10 +136,10 @@ static void unwind(struct mgr_vm *vm)
     for (;;) {
         const struct vm_step *s = &mgr_vm_steps[vm->step];
 
-        if (s->undo && s->undo(vm) == STEP_WAIT) {
-            vm->waiting_undo = true;
+        if (s->undo && s->undo(vm) == STEP_WAIT)
             return;
-        }
+        if (vm->host->undone)
+            vm->host->undone(s->name, vm->host->inject_ctx);
         if (vm->step == 0)
             break;
         vm->step--;
@@ -179,9 +182,9 @@ void mgr_vm_step_done(struct mgr_vm *vm)
     const char *name = mgr_vm_steps[vm->step].name;
     struct err e = ERR_INIT;
 
-    mgr_vm_timer(vm, 0, NULL);
     if (vm->unwinding)
-        return;
+        return; /* the timer is the undo's now */
+    mgr_vm_timer(vm, 0, NULL);
     if (vm->host->inject && !vm->host->inject(name, vm->host->inject_ctx)) {
         err_fail(&e, ERR_KIND_INTERNAL, "step %s was made to fail", name);
         mgr_vm_fail(vm, &e);
@@ -192,18 +195,13 @@ void mgr_vm_step_done(struct mgr_vm *vm)
     forward(vm);
 }
 
-void mgr_vm_undone(struct mgr_vm *vm)
+void mgr_vm_undone(struct mgr_vm *vm, enum vm_awaits what)
 {
-    if (!vm->waiting_undo)
+    if (vm->awaits != what)
         return;
-    vm->waiting_undo = false;
+    vm->awaits = VM_AWAITS_NOTHING;
     mgr_vm_timer(vm, 0, NULL);
-    if (vm->step == 0) {
-        unwind(vm);
-        return;
-    }
-    vm->step--;
-    unwind(vm);
+    unwind(vm); /* the undo sees that what it waited for has ended */
 }
 
 /* The last lines of the console behind a cause, so that a person sees what the guest saw (MG-7). */
@@ -303,7 +301,7 @@ void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx)
 
     vm->qemu = NULL;
     if (vm->unwinding) {
-        mgr_vm_undone(vm);
+        mgr_vm_undone(vm, VM_AWAITS_QEMU);
         return;
     }
     say_how(how, text, sizeof(text));
@@ -323,7 +321,7 @@ void mgr_vm_swtpm_ended(const struct mgr_process_exit *how, void *ctx)
 
     vm->swtpm = NULL;
     if (vm->unwinding) {
-        mgr_vm_undone(vm);
+        mgr_vm_undone(vm, VM_AWAITS_TPM);
         return;
     }
     if (vm->guest_said[0])
@@ -347,6 +345,7 @@ static struct mgr_vm *new_vm(const struct mgr_vm_host *host, const struct mgr_vm
     vm->ctx = ctx;
     vm->port = (struct mgr_port)MGR_PORT_INIT;
     vm->log_fd = -1;
+    vm->disk.said = (struct buf)BUF_INIT(MGR_DISK_SAID_MAX);
     vm->record.created_mono_ms = clock_mono_ms(host->clock);
     uv_timer_init(host->loop, &vm->timer);
     vm->timer.data = vm;
@@ -388,6 +387,14 @@ bool mgr_vm_create(const struct mgr_vm_host *host, const Manager__CreateReq *req
     return true;
 }
 
+static void not_adopted(uv_timer_t *timer)
+{
+    struct mgr_vm *vm = timer->data;
+    struct err why = vm->why;
+
+    mgr_vm_fail(vm, &why);
+}
+
 bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *record,
                   const struct mgr_vm_events *events, void *ctx, struct mgr_vm **ret, struct err *e)
 {
@@ -396,21 +403,23 @@ bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *recor
 
     if (!vm)
         return false;
+    *ret = vm;
     vm->record = *record;
     vm->adopted = true;
     vm->told = true;
     vm->state = MGR_VM_RUNNING;
     vm->step = mgr_vm_step_count - 1;
-    *ret = vm; /* before anything can end it */
     /* Its TPM is found first: should QEMU be gone, it has to be ended as well. */
     if (record->swtpm.pid &&
         !mgr_process_adopt(host->loop, &record->swtpm, mgr_vm_swtpm_ended, vm, &vm->swtpm, &ignored))
         err_clear(&ignored); /* it ends with QEMU; that it is gone is no fault of its own */
-    if (!mgr_process_adopt(host->loop, &record->qemu, mgr_vm_qemu_ended, vm, &vm->qemu, e) ||
-        !mgr_vm_attach(vm, e)) {
-        mgr_vm_fail(vm, e);
-        return false;
+    if (mgr_process_adopt(host->loop, &record->qemu, mgr_vm_qemu_ended, vm, &vm->qemu, &vm->why) &&
+        mgr_vm_attach(vm, &vm->why)) {
+        start_ttl(vm);
+        return true;
     }
-    start_ttl(vm);
+    err_wrap(&vm->why, "it could not be taken over from an earlier manager");
+    vm->state = MGR_VM_STOPPING;
+    mgr_vm_timer(vm, 1, not_adopted); /* callbacks never come from within this call */
     return true;
 }

@@ -32,6 +32,7 @@ struct mgr_vm_host {
 
     /* Test hook, NULL otherwise: false makes the step fail after it was done. */
     bool (*inject)(const char *step, void *ctx);
+    void (*undone)(const char *step, void *ctx); /* likewise: a step was undone */
     void *inject_ctx;
 };
 
@@ -52,8 +53,9 @@ bool mgr_vm_create(const struct mgr_vm_host *host, const Manager__CreateReq *req
                    struct err *e) MUST_CHECK;
 
 /*
- * Takes over a VM of an earlier manager. MISSING when its QEMU is gone: what it
- * left is removed then, and `ended` tells when; *ret is set also in that case.
+ * Takes over a VM of an earlier manager. When its QEMU is gone or can't be
+ * watched, what is left of the VM is removed: its state is STOPPING at once,
+ * and `ended` tells why, later. Fails only without memory; the VM is nobody's then.
  */
 bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *record,
                   const struct mgr_vm_events *events, void *ctx, struct mgr_vm **ret,

@@ -2,6 +2,9 @@
 #ifndef MANAGER_VM_INT_H
 #define MANAGER_VM_INT_H
 
+#include <limits.h>
+
+#include "base/child.h"
 #include "manager/console.h"
 #include "manager/ports.h"
 #include "manager/qmp.h"
@@ -22,6 +25,19 @@ struct vm_step {
 extern const struct vm_step mgr_vm_steps[];
 extern const size_t mgr_vm_step_count;
 
+/* Whose end an undo waits for: the end of another process must not be taken for it. */
+enum vm_awaits { VM_AWAITS_NOTHING, VM_AWAITS_QEMU, VM_AWAITS_TPM };
+
+/* The disk while it is copied: see vm_disk.c. */
+#define MGR_DISK_SAID_MAX ((size_t)64 * 1024)
+struct vm_disk {
+    struct child *child;   /* qemu-img, or NULL                        */
+    unsigned command;      /* which of its commands runs               */
+    struct buf said;       /* what it has written; what is over is cut */
+    uint64_t gib;          /* size of the source, rounded up           */
+    char source[PATH_MAX]; /* its absolute path                        */
+};
+
 struct mgr_vm {
     const struct mgr_vm_host *host;
     const struct mgr_vm_events *events;
@@ -32,7 +48,7 @@ struct mgr_vm {
     bool unwinding;
     bool told; /* `created` was called                      */
     bool adopted;
-    bool waiting_undo;
+    enum vm_awaits awaits;
     struct err why; /* of the failure, for `created`             */
     char cause[MGR_CAUSE_MAX];
     char guest_said[64]; /* the last QMP event about the guest's end */
@@ -42,6 +58,7 @@ struct mgr_vm {
     struct mgr_port port;
     char vars[MGR_PATH_MAX];
     struct mgr_argv argv;
+    struct vm_disk disk;
     struct mgr_process *qemu;
     struct mgr_process *swtpm;
     struct qmp *qmp;
@@ -53,7 +70,9 @@ struct mgr_vm {
 };
 
 void mgr_vm_step_done(struct mgr_vm *vm);
-void mgr_vm_undone(struct mgr_vm *vm);
+
+/* The undo that waits for this goes on; no other one does. */
+void mgr_vm_undone(struct mgr_vm *vm, enum vm_awaits what);
 
 /* Something went wrong, at any time: remembers why (the first time) and unwinds. */
 void mgr_vm_fail(struct mgr_vm *vm, const struct err *why);
@@ -66,6 +85,10 @@ void mgr_vm_timer(struct mgr_vm *vm, uint64_t ms, uv_timer_cb then);
 
 /* Connects QMP and then the console; used by the step and when adopting. */
 bool mgr_vm_attach(struct mgr_vm *vm, struct err *e) MUST_CHECK;
+
+/* The step "disk" and its undo: vm_disk.c. */
+enum step_result mgr_vm_disk_copy(struct mgr_vm *vm, struct err *e);
+enum step_result mgr_vm_disk_stop(struct mgr_vm *vm);
 
 /* on_exit of both processes. */
 void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/stage.h"
 #include "manager/environment.h"
+#include "manager/sweep.h"
 #include "manager/vm_int.h"
 #include "proto/pb.h"
 
@@ -82,11 +83,17 @@ static enum step_result make_directory(struct mgr_vm *vm, struct err *e)
 
 static enum step_result remove_directory(struct mgr_vm *vm)
 {
-    CLEANUP(fd_done) int fd = open(vm->host->vms_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const char *slash = strrchr(vm->record.dir, '/');
+    char parent[MGR_PATH_MAX];
+    unsigned killed;
     struct err e = ERR_INIT;
 
     fd_done(&vm->log_fd);
-    if (vm->record.dir[0] && fd >= 0 && !stage_remove_tree(fd, vm->record.id, &e))
+    if (!slash)
+        return STEP_DONE; /* it was never made */
+    /* That of an adopted VM may lie elsewhere, and hold a process that could not be watched: hence the sweep. */
+    snprintf(parent, sizeof(parent), "%.*s", (int)(slash - vm->record.dir), vm->record.dir);
+    if (!mgr_sweep_vm(parent, vm->record.id, &killed, &e))
         log_error("VM %s: %s", vm->record.id, err_text(&e));
     return STEP_DONE;
 }
@@ -238,6 +245,7 @@ static enum step_result stop_tpm(struct mgr_vm *vm)
 {
     if (!vm->swtpm)
         return STEP_DONE;
+    vm->awaits = VM_AWAITS_TPM;
     mgr_process_signal(vm->swtpm, SIGKILL);
     return STEP_WAIT;
 }
@@ -316,6 +324,7 @@ static enum step_result stop_qemu(struct mgr_vm *vm)
 
     if (!vm->qemu)
         return STEP_DONE;
+    vm->awaits = VM_AWAITS_QEMU;
     if (vm->graceful && vm->qmp && qmp_command(vm->qmp, "system_powerdown", NULL, NULL, &e)) {
         mgr_vm_timer(vm, MGR_VM_POWERDOWN_MS, terminate_now);
         return STEP_WAIT;
@@ -445,6 +454,7 @@ const struct vm_step mgr_vm_steps[] = {
     { "shares", write_shares, NULL },
     { "port", take_port, release_port },
     { "firmware", copy_firmware, NULL },
+    { "disk", mgr_vm_disk_copy, mgr_vm_disk_stop },
     { "tpm", start_tpm, stop_tpm },
     { "qemu", start_qemu, stop_qemu },
     { "attach", attach, NULL },
