@@ -1,0 +1,162 @@
+#include "unit/manager/fake_qemu.h"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* The value that begins behind `prefix` in one of the arguments, up to a comma. */
+static bool find_value(int argc, char **argv, const char *prefix, char *ret, size_t size)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *at = strstr(argv[i], prefix);
+
+        if (!at)
+            continue;
+        at += strlen(prefix);
+        snprintf(ret, size, "%.*s", (int)strcspn(at, ","), at);
+        return true;
+    }
+    return false;
+}
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+    if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 || listen(fd, 4) != 0)
+        _exit(4);
+    return fd;
+}
+
+/* The forwarded port: what the manager reserved has to be free for us. */
+static void listen_at_port(int argc, char **argv)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    char text[16];
+    int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (!find_value(argc, argv, "hostfwd=tcp:127.0.0.1:", text, sizeof(text)))
+        _exit(5);
+    at.sin_port = htons((uint16_t)strtoul(text, NULL, 10));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 || listen(fd, 4) != 0) {
+        fprintf(stderr, "Could not set up host forwarding rule\n");
+        _exit(1);
+    }
+}
+
+static void say(int fd, const char *text)
+{
+    if (write(fd, text, strlen(text)) < 0)
+        _exit(0);
+}
+
+struct fake {
+    const char *mode;
+    int qmp, console;   /* listening */
+    int client, reader; /* connected, -1 none */
+};
+
+static void obey(struct fake *f, const char *line)
+{
+    if (strstr(line, "\"cont\"") && strcmp(f->mode, "refuses-cont") == 0) {
+        say(f->client, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"not today\"}}\r\n");
+        return;
+    }
+    say(f->client, "{\"return\": {}}\r\n");
+    if (strstr(line, "\"cont\"")) {
+        say(f->reader, "guest boots\n");
+        if (strcmp(f->mode, "panics") == 0) {
+            say(f->client, "{\"event\":\"GUEST_PANICKED\",\"data\":{\"action\":\"poweroff\"}}\r\n");
+            _exit(0);
+        }
+    }
+    if (strstr(line, "\"system_powerdown\"") && strcmp(f->mode, "ignores-powerdown") != 0) {
+        say(f->client,
+            "{\"event\":\"SHUTDOWN\",\"data\":{\"guest\":true,\"reason\":\"guest-shutdown\"}}\r\n");
+        _exit(0);
+    }
+}
+
+static void serve(struct fake *f)
+{
+    char line[4096];
+
+    for (;;) {
+        struct pollfd p[3] = { { f->qmp, POLLIN, 0 }, { f->console, POLLIN, 0 }, { f->client, POLLIN, 0 } };
+
+        poll(p, 3, -1);
+        if (p[0].revents) {
+            f->client = accept(f->qmp, NULL, NULL);
+            say(f->client, "{\"QMP\":{\"version\":{},\"capabilities\":[]}}\r\n");
+        }
+        if (p[1].revents)
+            f->reader = accept(f->console, NULL, NULL);
+        if (f->client >= 0 && p[2].revents && p[2].fd == f->client) {
+            ssize_t n = read(f->client, line, sizeof(line) - 1);
+
+            if (n <= 0) {
+                close(f->client);
+                f->client = -1;
+                continue;
+            }
+            line[n] = '\0';
+            for (char *at = line; *at; at += strcspn(at, "\n") + 1)
+                if (strchr(at, '\n'))
+                    obey(f, at);
+                else
+                    break;
+        }
+    }
+}
+
+static int be_swtpm(int argc, char **argv)
+{
+    char path[256];
+
+    if (!find_value(argc, argv, "type=unixio,path=", path, sizeof(path)))
+        return 6;
+    listen_at(path);
+    for (;;)
+        pause();
+}
+
+bool fake_run(int argc, char **argv, int *ret_code)
+{
+    struct fake f = { "", -1, -1, -1, -1 };
+    char mode[64] = "";
+    char path[256];
+
+    if (argc > 1)
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that was ended leaves nothing */
+    if (argc > 1 && strcmp(argv[1], "socket") == 0) {
+        *ret_code = be_swtpm(argc, argv);
+        return true;
+    }
+    if (!find_value(argc, argv, "unix:", path, sizeof(path)))
+        return false;
+    find_value(argc, argv, "fake=", mode, sizeof(mode));
+    f.mode = mode;
+    if (strcmp(mode, "broken") == 0) {
+        fprintf(stderr, "qemu: no such machine\n");
+        *ret_code = 3;
+        return true;
+    }
+    listen_at_port(argc, argv);
+    f.qmp = listen_at(path);
+    if (!find_value(argc, argv, "id=console,path=", path, sizeof(path)))
+        _exit(7);
+    f.console = listen_at(path);
+    serve(&f); /* until it is killed */
+    return true;
+}
