@@ -61,7 +61,7 @@ static void look_for_files(const struct mgr_settings *s, const struct mgr_host_f
         need_file(faults, "MANAGER_QEMU_IGVM_FILE", q->igvm_file);
     if (h->tdx)
         need_file(faults, "MANAGER_QEMU_OVMF_FILE", q->ovmf_file);
-    if (q->enable_disk && !mgr_find_program("qemu-img", program, sizeof(program)))
+    if (q->enable_disk && !host_find_program("qemu-img", program, sizeof(program)))
         note(faults, "MANAGER_QEMU_ENABLE_DISK", "true", "qemu-img is not there; install qemu-utils");
     if (q->enable_disk) {
         need_file(faults, "MANAGER_QEMU_SRC_DISK_FILE", q->src_disk_file);

@@ -28,6 +28,7 @@ struct qmp {
     struct pending pending[QMP_COMMANDS_MAX];
     size_t pending_count;
     bool greeted;
+    bool ending; /* whoever waits is being told: nothing is sent or given up any more */
     bool closing;
 };
 
@@ -89,9 +90,10 @@ void qmp_free(struct qmp *q)
 /* Tells everyone who waits, then the user; q is gone when this returns. */
 static void give_up(struct qmp *q, const struct err *why)
 {
-    if (q->closing)
+    if (q->closing || q->ending)
         return;
-    for (size_t i = 0; i < q->pending_count; i++)
+    q->ending = true;
+    for (size_t i = 0; i < q->pending_count && !q->closing; i++)
         if (q->pending[i].done)
             q->pending[i].done(NULL, err_text(why), q->pending[i].ctx);
     q->pending_count = 0;
@@ -128,7 +130,7 @@ bool qmp_command(struct qmp *q, const char *name, qmp_done_fn done, void *ctx, s
 {
     struct write *w;
 
-    if (q->closing || !q->pipe_open)
+    if (q->closing || q->ending || !q->pipe_open)
         return err_fail(e, ERR_KIND_UNAVAILABLE, "QMP at %s: not connected", q->path);
     if (q->pending_count == QMP_COMMANDS_MAX)
         return err_fail(e, ERR_KIND_LIMIT, "QMP at %s: %d commands wait for an answer", q->path,

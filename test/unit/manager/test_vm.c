@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/stage.h"
 #include "manager/ports.h"
 #include "manager/sweep.h"
@@ -516,6 +517,7 @@ int main(int argc, char **argv)
 
     if (fake_run(argc, argv, &code))
         return code;
+    log_set_level(LOG_ERROR);
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
         tests[count++] = (struct CMUnitTest){ faults[i].name, check_fault, NULL, NULL,
                                               (void *)(uintptr_t)&faults[i] };
