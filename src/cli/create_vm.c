@@ -32,7 +32,7 @@ struct create_opts {
 
 /* clang-format off */
 #define TEXT_FLAG(name, word, text, field) \
-    { .flag = name, .type = CONFIG_STR, .arg = word, .help = text, .offset = offsetof(struct create_opts, field) }
+    { .flag = (name), .type = CONFIG_STR, .arg = (word), .help = (text), .offset = offsetof(struct create_opts, field) }
 /* clang-format on */
 
 static const struct config_opt create_opts[] = {
@@ -122,11 +122,10 @@ static bool read_pem(const char *path, const char *word, struct secret *out, str
     return true;
 }
 
+/* Messages hold char *, which nobody writes to. */
 static char *text_or_empty(const char *text)
 {
-    static char empty[] = "";
-
-    return text ? (char *)text : empty;
+    return (char *)(text ? text : "");
 }
 
 static int say_created(struct cli_out *out, const struct buf *reply)

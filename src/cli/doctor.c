@@ -10,15 +10,15 @@
 
 #define OUT_MAX ((size_t)256 * 1024)
 
-#define TEXT(variable, value, text, field)                                              \
-    {                                                                                   \
-        .env = variable, .type = CONFIG_STR, .def = value, .arg = "text", .help = text, \
-        .offset = offsetof(struct doctor_opts, field)                                   \
+#define TEXT(variable, value, text, field)                                                    \
+    {                                                                                         \
+        .env = (variable), .type = CONFIG_STR, .def = (value), .arg = "text", .help = (text), \
+        .offset = offsetof(struct doctor_opts, field)                                         \
     }
-#define PORT(variable, value, text, field)                                                            \
-    {                                                                                                 \
-        .env = variable, .type = CONFIG_U64, .def = value, .max = 65535, .arg = "port", .help = text, \
-        .offset = offsetof(struct doctor_opts, field)                                                 \
+#define PORT(variable, value, text, field)                                                                  \
+    {                                                                                                       \
+        .env = (variable), .type = CONFIG_U64, .def = (value), .max = 65535, .arg = "port", .help = (text), \
+        .offset = offsetof(struct doctor_opts, field)                                                       \
     }
 
 /* Names and defaults are the manager's. */

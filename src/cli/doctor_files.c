@@ -286,7 +286,7 @@ static void look_at_range(struct doctor *d)
         count += port_free(d->opts->port_address, port);
     if (count > 0)
         doctor_add(d, "ports for agents", DOCTOR_OK, "%llu of %llu are free in %s", (unsigned long long)count,
-                   (unsigned long long)(last - first + 1), d->opts->port_range);
+                   (unsigned long long)last - first + 1, d->opts->port_range);
     else
         doctor_fix(doctor_add(d, "ports for agents", DOCTOR_FAIL, "none is free in %s", d->opts->port_range),
                    "export MANAGER_QEMU_HOST_FWD_RANGE=16100-16200  # ss -ltnp shows who has them");
