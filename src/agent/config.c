@@ -1,8 +1,10 @@
 #include "agent/config.h"
 
+#include "agent/proxy.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "manifest/faults.h"
+#include "rpc/dial.h"
 
 #define AT(field) offsetof(struct agent_config, field)
 #define PORT_DEFAULT "7002"
@@ -207,10 +209,24 @@ static bool socket_default(const char **path, const struct agent_config *cfg, co
     return true;
 }
 
+static void check_addresses(const struct agent_config *cfg, struct faults *f)
+{
+    struct rpc_address unused;
+    struct err e = ERR_INIT;
+
+    if (!rpc_address_parse(cfg->cvm_url, &unused, &e))
+        faults_add(f, "environment AGENT_CVM_GRPC_URL: %s", err_text(&e));
+    err_clear(&e);
+    if (proxy_wanted(cfg->https_proxy, cfg->no_proxy, cfg->cvm_url) &&
+        !rpc_proxy_parse(cfg->https_proxy, &unused, &e))
+        faults_add(f, "environment HTTPS_PROXY: %s", err_text(&e));
+}
+
 static bool check_together(const struct agent_config *cfg, struct err *e)
 {
     struct faults f = FAULTS_INIT;
 
+    check_addresses(cfg, &f);
     if (*cfg->cvm_client_cert && !*cfg->cvm_client_key)
         faults_add(&f,
                    "environment AGENT_CVM_GRPC_CLIENT_KEY: missing, and AGENT_CVM_GRPC_CLIENT_CERT is set");

@@ -189,7 +189,7 @@ static bool start(struct lf_forward *f, const struct lf_forward_config *cfg, str
         return err_wrap(e, "AGENT_CVM_ID '%s'", cfg->cvm_id);
     f->target = mem_dup_str(cfg->target, e);
     return f->target && stream_sender_new(f->outbox, on_acked, f, &f->sender, e) &&
-           rpc_client_new(f->loop, &rc, &f->client, e);
+           (rpc_client_new(f->loop, &rc, &f->client, e) || err_wrap(e, "AGENT_CVM_GRPC_URL"));
 }
 
 static void drop(struct lf_forward *f)

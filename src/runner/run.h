@@ -20,7 +20,8 @@ struct run_config {
     void (*output)(const struct run_step *step, enum child_stream stream, struct slice bytes, void *ctx);
 
     /*
-     * Once: no process of the run is left and its leavings are removed. error is "" when all went well,
+     * Once: no process of the run's group is left (what made itself another session is the sandbox's
+     * work) and its leavings are removed. error is "" when all went well,
      * else a text of valid UTF-8 of less than RUN_ERROR_MAX bytes, which starts as our peers know it
      * ("algorithm execution error: exit status 3") and ends with the last lines of stderr.
      * The run is freed when this returns.

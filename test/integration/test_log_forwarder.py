@@ -359,6 +359,10 @@ class Start(Forwarder):
         done = self.run_program("cocos-log-forwarder", env={"LOG_FORWARDER_LOG_LEVEL": "loud"}, expect=2)
         self.assertIn("LOG_FORWARDER_LOG_LEVEL", done.stderr)
 
+    def test_bad_address_is_named(self):
+        done = self.run_program("cocos-log-forwarder", env={"AGENT_CVM_GRPC_URL": "nonsense"}, expect=2)
+        self.assertIn("AGENT_CVM_GRPC_URL: address 'nonsense': no port", done.stdout)
+
     def test_help_names_every_variable(self):
         done = self.run_program("cocos-log-forwarder", "--help", expect=0)
         for name in ("AGENT_CVM_GRPC_URL", "AGENT_CVM_RECONNECT_DELAY", "COCOS_STATE_DIR"):
