@@ -1,0 +1,305 @@
+#!/usr/bin/python3
+# test-deadline: 240
+"""
+The manager's gRPC services, driven by grpcio, over VMs whose QEMU and swtpm
+are the ones of the unit tests (test/unit/manager/fake_qemu.c): all that the
+manager sees of a VM, without its weight. Real ones run in test/e2e.
+"""
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import subprocess
+import urllib.request
+
+import grpc
+
+import harness
+
+FAKE = os.path.join(harness.BUILD, "unit", "manager", "test_vm")
+STEPS = ["admission", "directory", "shares", "port", "firmware", "disk", "tpm", "qemu", "attach", "run", "record"]
+URL = "10.0.2.2:7001"
+
+
+def cmdline(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class ManagerTestCase(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.assertTrue(os.access(FAKE, os.X_OK), f"{FAKE} has not been built: run make unit-bins")
+        for name in ("kernel", "initrd", "vars.fd", "code.fd"):
+            self.make_file(name, name)
+        self.addCleanup(self.end_vms)
+
+    def env(self, **more):
+        with socket.socket() as s:  # where the kernel has free ports now, there are some for VMs
+            s.bind(("127.0.0.1", 0))
+            first = min(s.getsockname()[1], 60000)
+        return {"MANAGER_GRPC_HOST": "127.0.0.1", "MANAGER_GRPC_PORT": "0", "MANAGER_HTTP_HOST": "127.0.0.1",
+                "MANAGER_HTTP_PORT": "0", "MANAGER_QEMU_BIN_PATH": FAKE, "MANAGER_SWTPM": FAKE,
+                "MANAGER_QEMU_ENABLE_KVM": "false", "MANAGER_QEMU_MEMORY_SIZE": "16M",
+                "MANAGER_QEMU_HOST_FWD_ADDR": "127.0.0.1", "MANAGER_QEMU_HOST_FWD_RANGE": f"{first}-{first + 2000}",
+                "MANAGER_QEMU_DISK_IMG_KERNEL_FILE": "kernel", "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE": "initrd",
+                "MANAGER_QEMU_OVMF_CODE_FILE": "code.fd", "MANAGER_QEMU_OVMF_VARS_FILE": "vars.fd", **more}
+
+    def manager(self, credentials=None, **env):
+        self.process = self.daemon("cocos-manager", env=self.env(**env))
+        self.connect(credentials)
+
+    def connect(self, credentials=None):
+        address = self.process.ready()["addr"]
+        if credentials:
+            address = "localhost:" + address.rsplit(":", 1)[1]
+        self.channel = harness.channel(address, credentials)
+        self.addCleanup(self.channel.close)
+        self.pb, self.more = harness.proto("manager"), harness.proto("extensions")
+        self.stub = harness.Stub(self.channel, self.pb, "ManagerService")
+        self.vms = harness.Stub(self.channel, self.more, "VirtualMachines")
+
+    def create(self, **members):
+        return self.stub.CreateVm(self.pb.CreateReq(agent_cvm_server_url=URL, **members),
+                                  timeout=harness.deadline(60))
+
+    def remove(self, name):
+        return self.stub.RemoveVm(self.pb.RemoveReq(cvm_id=name), timeout=harness.deadline(30))
+
+    def list(self):
+        return {v.id: v for v in self.vms.List(self.more.ListRequest(), timeout=harness.deadline(10)).vms}
+
+    def processes(self):
+        """Of VMs of this test, with their arguments."""
+        found = {}
+        for name in os.listdir("/proc"):
+            if name.isdigit() and f"{self.run_dir}/vms/" in cmdline(name) and FAKE in cmdline(name):
+                found[int(name)] = cmdline(name).split("\0")
+        return found
+
+    def left(self):
+        """Everything there is of VMs."""
+        return (list(self.processes()), os.listdir(f"{self.run_dir}/vms"),
+                [f for f in os.listdir(f"{self.state_dir}/manager") if f != "kvm-probe.json"])
+
+    def wait_clean(self):
+        harness.wait_until(lambda: self.left() == ([], [], []), what="the end of all VMs")
+
+    def end_vms(self):
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+    def fails(self, code, text, call, *args, **members):
+        with self.assertRaises(grpc.RpcError) as caught:
+            call(*args, **members)
+        self.assertEqual(caught.exception.code(), code, caught.exception.details())
+        self.assertIn(text, caught.exception.details())
+
+
+class Calls(ManagerTestCase):
+    def test_all_calls_on_a_vm(self):
+        self.manager(MANAGER_QEMU_OVMF_VERSION="edk2", MANAGER_EOS_VERSION="eos")
+        made = self.create()
+        vm = self.list()[made.cvm_id]
+        self.assertEqual((vm.state, str(vm.agent_port)), ("VmRunning", made.forwarded_port))
+        info = self.stub.CVMInfo(self.pb.CVMInfoReq(id="any"))
+        self.assertEqual((info.id, info.ovmf_version, info.cpu_num, info.eos_version), ("any", "edk2", 4, "eos"))
+        policy = self.stub.AttestationPolicy(self.pb.AttestationPolicyReq(id=made.cvm_id))
+        self.assertEqual(policy.id, made.cvm_id)
+        self.assertEqual(json.loads(policy.info)["vm"], made.cvm_id)
+        self.fails(grpc.StatusCode.UNKNOWN, "computationId nobody not found", self.stub.AttestationPolicy,
+                   self.pb.AttestationPolicyReq(id="nobody"))
+        harness.wait_until(lambda: self.vms.Console(self.more.ConsoleRequest(id=made.cvm_id)).tail ==
+                           b"guest boots\n", what="the console")
+        self.fails(grpc.StatusCode.NOT_FOUND, "no VM has the id 'nobody'", self.vms.Console,
+                   self.more.ConsoleRequest(id="nobody"))
+        metrics = urllib.request.urlopen(f"http://{self.process.ready()['http']}/metrics", timeout=10).read()
+        self.assertIn(b"VmRunning", metrics)
+        self.remove(made.cvm_id)
+        self.fails(grpc.StatusCode.UNKNOWN, "entity not found", self.remove, made.cvm_id)
+        self.wait_clean()
+
+    def test_health_and_reflection(self):
+        self.manager()
+        check = self.channel.unary_unary("/grpc.health.v1.Health/Check")
+        self.assertEqual(check(b"\x0a\x07manager", timeout=10), b"\x08\x01")  # SERVING
+        ask = self.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+        answer = next(ask(iter([b"\x3a\x00"]), timeout=10))  # list_services
+        self.assertIn(b"manager.ManagerService", answer)
+        self.assertIn(b"cocos_c.v1.VirtualMachines", answer)
+
+    def test_bad_request_is_refused_before_anything_is_made(self):
+        self.manager()
+        for text, members in (("agent_cvm_ca_url: byte 0x0a", {"agent_cvm_ca_url": "a\nb"}),
+                              ("aa_kbs_params: byte 0x20", {"aa_kbs_params": "a init=/bin/sh"}),
+                              ("ttl: ", {"ttl": "soon"})):
+            self.fails(grpc.StatusCode.INVALID_ARGUMENT, text, self.create, **members)
+        self.fails(grpc.StatusCode.INVALID_ARGUMENT, "agent_cvm_server_url: byte 0x0a", self.stub.CreateVm,
+                   self.pb.CreateReq(agent_cvm_server_url="x:1\nLD_PRELOAD=/x"))
+        self.assertEqual(self.left(), ([], [], []))
+
+    def test_MG_3_fifty_creates_at_once(self):
+        self.manager(MANAGER_MAX_VMS="20")
+        with concurrent.futures.ThreadPoolExecutor(50) as pool:
+            calls = [pool.submit(self.create) for _ in range(50)]
+            faults = [c.exception() for c in calls if c.exception()]
+            made = [c.result() for c in calls if not c.exception()]
+        self.assertEqual(len(made), 20)
+        self.assertEqual({f.details() for f in faults}, {"maximum number of VMs exceeded"})
+        self.assertEqual(len({m.forwarded_port for m in made}), 20)
+        self.assertEqual(len({m.cvm_id for m in made}), 20)
+        self.assertEqual(len(os.listdir(f"{self.run_dir}/vms")), 20)
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            list(pool.map(lambda m: self.remove(m.cvm_id), made))
+        self.wait_clean()
+
+    def test_MG_8_killed_tpm_stops_the_vm(self):
+        self.manager()
+        made = self.create()
+        tpm = [pid for pid, argv in self.processes().items() if argv[1] == "socket"]
+        os.kill(tpm[0], signal.SIGKILL)
+        self.process.wait_log(contains="ended: the software TPM (swtpm) was killed by signal 9")
+        self.assertNotIn(made.cvm_id, self.list())
+        self.wait_clean()
+
+    def test_MG_11_secrets_are_nowhere_but_in_the_guests_files(self):
+        self.manager(MANAGER_LOG_LEVEL="debug")
+        secret = "s3cr3t-value"
+        self.create(aws_secret_access_key=secret, aws_access_key_id=secret, agent_certs_token=secret,
+                    agent_cvm_client_key=secret.encode(), agent_cvm_client_cert=b"cert")
+        for pid, argv in self.processes().items():
+            self.assertNotIn(secret, " ".join(argv))
+            with open(f"/proc/{pid}/environ", "rb") as f:
+                self.assertNotIn(secret.encode(), f.read())
+        holders = set()
+        for folder, _, names in os.walk(self.dir):
+            for path in (os.path.join(folder, n) for n in names):
+                if os.path.isfile(path) and secret.encode() in open(path, "rb").read():
+                    holders.add(os.path.basename(path))
+                    self.assertEqual(os.stat(path).st_mode & 0o777, 0o600, path)
+        self.assertEqual(holders, {"environment", "key.pem"})
+        self.assertNotIn(secret, self.process.text())
+
+    def test_no_free_port_is_one_clear_error(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+            self.manager(MANAGER_QEMU_HOST_FWD_RANGE=f"{port}-{port}")
+            self.fails(grpc.StatusCode.UNKNOWN, f"failed to find free port in range {port}-{port}", self.create)
+        self.wait_clean()
+
+    def test_MG_12_disk_is_copied_and_one_with_a_backing_file_is_refused(self):
+        for args in (["whole.qcow2", "1G"], ["-b", "whole.qcow2", "-F", "qcow2", "backed.qcow2"]):
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *args], cwd=self.dir, check=True)
+        self.manager(MANAGER_QEMU_ENABLE_DISK="true", MANAGER_QEMU_SRC_DISK_FILE="whole.qcow2")
+        made = self.create()
+        copy = json.loads(subprocess.run(["qemu-img", "info", "--output=json",
+                                          f"{self.run_dir}/vms/{made.cvm_id}/disk.qcow2"],
+                                         check=True, capture_output=True).stdout)
+        self.assertEqual(copy["virtual-size"], 2 << 30)
+        self.remove(made.cvm_id)
+        self.wait_clean()
+        self.process.stop()
+        self.manager(MANAGER_QEMU_ENABLE_DISK="true", MANAGER_QEMU_SRC_DISK_FILE="backed.qcow2")
+        self.fails(grpc.StatusCode.UNKNOWN, "has a backing file", self.create)
+        self.wait_clean()
+
+    def test_TLS_and_mTLS(self):
+        ca = harness.Authority(os.path.join(self.dir, "ca"))
+        cert, key = ca.issue("localhost")
+        mine, my_key = ca.issue("client", usage="client")
+
+        def read(path):
+            with open(path, "rb") as f:
+                return f.read()
+        tls = {"MANAGER_GRPC_SERVER_CERT": cert, "MANAGER_GRPC_SERVER_KEY": key}
+        self.manager(grpc.ssl_channel_credentials(read(ca.path)), **tls)
+        self.assertEqual(self.process.ready()["security"], "with TLS")
+        self.assertEqual(self.list(), {})
+        self.process.stop()
+        self.manager(grpc.ssl_channel_credentials(read(ca.path), read(my_key), read(mine)),
+                     MANAGER_GRPC_CLIENT_CA_CERTS=ca.path, **tls)
+        self.assertEqual(self.process.ready()["security"], "with mTLS")
+        self.assertEqual(self.list(), {})
+        address = "localhost:" + self.process.ready()["addr"].rsplit(":", 1)[1]
+        with grpc.secure_channel(address, grpc.ssl_channel_credentials(read(ca.path)), harness.CHANNEL_OPTIONS) as bare:
+            stub = harness.Stub(bare, self.more, "VirtualMachines")
+            self.fails(grpc.StatusCode.UNAVAILABLE, "", stub.List, self.more.ListRequest(), timeout=10)
+
+
+class BadSettings(ManagerTestCase):
+    def test_each_is_one_clear_error_before_anything_is_started(self):
+        cases = (({"MANAGER_MAX_VMS": "ten"}, 2, "MANAGER_MAX_VMS: 'ten'"),
+                 ({"MANAGER_QEMU_HOST_FWD_RANGE": "6200-6100"}, 2, "'6200-6100': the range runs backwards"),
+                 ({"MANAGER_QEMU_DISK_IMG_KERNEL_FILE": "none"}, 1, "'none': no such readable file"),
+                 ({"MANAGER_QEMU_BIN_PATH": "/none/qemu"}, 1, "'/none/qemu': executable file not found"),
+                 ({"MANAGER_SWTPM": "/none/swtpm"}, 1, "swtpm is not there"),
+                 ({"MANAGER_INSECURE_FAILPOINT": "nowhere"}, 1, "'nowhere': no step has that name"))
+        for env, code, text in cases:
+            done = self.run_program("cocos-manager", env=self.env(**env), expect=code)
+            self.assertEqual((done.stdout + done.stderr).count(text), 1, done.stdout + done.stderr)
+            self.assertEqual(self.processes(), {})
+
+
+class Restart(ManagerTestCase):
+    def test_MG_6_killed_manager_finds_its_vms_again(self):
+        self.manager()
+        made = [self.create(), self.create()]
+        before = self.processes()
+        self.process.kill()
+        self.manager()
+        self.assertEqual({i: str(v.agent_port) for i, v in self.list().items()},
+                         {m.cvm_id: m.forwarded_port for m in made})
+        self.assertEqual(self.processes(), before)
+        for m in made:
+            self.remove(m.cvm_id)
+        self.wait_clean()
+
+    def test_SIGTERM_leaves_running_vms_to_the_next_manager(self):
+        self.manager()
+        made = self.create()
+        self.assertEqual(self.process.stop(), 0)
+        self.assertEqual(len(self.processes()), 2)
+        self.manager()
+        self.assertIn(made.cvm_id, self.list())
+
+    def test_kill_9_behind_each_step_of_create_leaves_nothing_unowned(self):
+        for step in STEPS:
+            with self.subTest(step=step):
+                self.manager(MANAGER_INSECURE_FAILPOINT=step)
+                self.process.wait_log(contains=f"MANAGER_INSECURE_FAILPOINT={step}")
+                self.killed_during(self.create)
+                self.manager()
+                found = self.list()
+                self.assertEqual(len(found), 1 if step == "record" else 0)
+                for name in found:
+                    self.remove(name)
+                self.wait_clean()
+                self.process.stop()
+
+    def test_kill_9_behind_each_step_of_remove_leaves_nothing_unowned(self):
+        for step in STEPS:
+            with self.subTest(step=step):
+                self.manager(MANAGER_INSECURE_FAILPOINT="undo-" + step)
+                made = self.create()
+                self.killed_during(self.remove, made.cvm_id)
+                self.manager()
+                self.assertEqual(self.list(), {})
+                self.wait_clean()
+                self.process.stop()
+
+    def killed_during(self, call, *args):
+        self.process.expected_signals.add(signal.SIGKILL)
+        with self.assertRaises(grpc.RpcError):
+            call(*args)
+        self.assertEqual(self.process.wait(), -signal.SIGKILL)
+        self.channel.close()
+
+
+if __name__ == "__main__":
+    harness.main()
