@@ -158,6 +158,7 @@ static int run(struct cli_out *out, const void *opts_read, const struct config_v
     doctor_devices(&d);
     doctor_accelerators(&d);
     doctor_firmware(&d);
+    doctor_qboot(&d);
     doctor_swtpm(&d);
     doctor_guest(&d);
     doctor_disk(&d);

@@ -43,6 +43,7 @@ void doctor_fix(struct doctor_row *row, const char *fmt, ...) PRINTF(2, 3);
 /* doctor_programs.c: what is tried by running it. The first one finds d->qemu. */
 void doctor_qemu(struct doctor *d);
 void doctor_devices(struct doctor *d); /* 9p, TPM, network, TEE objects */
+void doctor_qboot(struct doctor *d);   /* firmware of the fast boot */
 void doctor_accelerators(struct doctor *d);
 void doctor_swtpm(struct doctor *d);
 

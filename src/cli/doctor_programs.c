@@ -197,6 +197,31 @@ void doctor_devices(struct doctor *d)
     look_at_tee(d, &objects);
 }
 
+/* The firmware of the fast boot is wherever this QEMU keeps its own files. */
+void doctor_qboot(struct doctor *d)
+{
+    struct err e = ERR_INIT;
+    CLEANUP(buf_done) struct buf dirs = BUF_INIT(ANSWER_MAX);
+    struct slice left;
+    char path[512];
+
+    if (!d->qemu[0] || strcmp(d->opts->boot, "fast") != 0)
+        return;
+    left = ask(d->qemu, "-L", "help", &dirs, &e) ? buf_slice(&dirs) : SLICE_EMPTY;
+    while (left.len) {
+        size_t n = slice_find(left, '\n');
+
+        snprintf(path, sizeof(path), "%.*s/qboot.rom", (int)n, (const char *)left.at);
+        if (access(path, R_OK) == 0) {
+            doctor_add(d, "qboot", DOCTOR_OK, "%s", path);
+            return;
+        }
+        left = slice_after(left, n + 1);
+    }
+    doctor_fix(doctor_add(d, "qboot", DOCTOR_FAIL, "QEMU has no qboot.rom, the firmware of the fast boot"),
+               "sudo apt-get install qemu-system-data");
+}
+
 /* ------------------------------------------------------------- accelerators */
 
 struct probed {

@@ -18,6 +18,7 @@ case $1 in
 --version) echo 'QEMU emulator version {version} (fake)' ;;
 -device) echo '{devices}' ;;
 -object) echo 'memory-backend-memfd' ;;
+-L) printf '/none\\n{data}\\n' ;;
 *) exit {status} ;;
 esac
 """
@@ -50,7 +51,8 @@ class Doctor(harness.TestCase):
         return path
 
     def fake_qemu(self, version="7.2.0", devices=DEVICES, status=65):
-        return self.script("qemu", FAKE_QEMU.format(version=version, devices=devices, status=status))
+        return self.script("qemu", FAKE_QEMU.format(version=version, devices=devices, status=status,
+                                                     data=os.path.dirname(self.make_file("data/qboot.rom", "x"))))
 
     def doctor(self, expect=0, **env):
         done = self.run_program("cocos-cli", "doctor", "--json", env={**self.env, **env}, expect=expect)
@@ -114,6 +116,10 @@ class Doctor(harness.TestCase):
         self.check("OVMF", "ok", there, "", MANAGER_QEMU_OVMF_CODE_FILE=there, MANAGER_QEMU_OVMF_VARS_FILE=there)
         self.check("OVMF variables", "fail", "/none is not there", "apt-get install ovmf",
                    MANAGER_QEMU_OVMF_CODE_FILE=there, MANAGER_QEMU_OVMF_VARS_FILE="/none")
+
+    def test_no_firmware_for_the_fast_boot(self):
+        os.remove(os.path.join(self.dir, "data", "qboot.rom"))
+        self.check("qboot", "fail", "no qboot.rom", "apt-get install qemu-system-data")
 
     def test_unknown_boot(self):
         self.check("OVMF", "fail", "'slow'", "MANAGER_QEMU_BOOT=measured", MANAGER_QEMU_BOOT="slow")
