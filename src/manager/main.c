@@ -270,6 +270,7 @@ int main(int argc, char **argv)
 
     log_open("cocos-manager", LOG_INFO);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the write, as a full disk is */
     switch (mgr_settings_read(argc, argv, environ, &p.settings, &values, &e)) {
     case CONFIG_SHOWN: return 0;
     case CONFIG_BAD: fprintf(stderr, "cocos-manager: %s\n", err_text(&e)); return 2;

@@ -9,6 +9,7 @@ manager sees of a VM, without its weight. Real ones run in test/e2e.
 import concurrent.futures
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -193,6 +194,15 @@ class Calls(ManagerTestCase):
             self.fails(grpc.StatusCode.UNKNOWN, f"failed to find free port in range {port}-{port}", self.create)
         self.wait_clean()
 
+    def test_full_disk_is_one_clear_error(self):
+        self.manager()
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (8, resource.RLIM_INFINITY))
+        self.fails(grpc.StatusCode.UNKNOWN, "write environment: ", self.create)
+        self.wait_clean()
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        self.remove(self.create().cvm_id)
+        self.wait_clean()
+
     def test_MG_12_disk_is_copied_and_one_with_a_backing_file_is_refused(self):
         for args in (["whole.qcow2", "1G"], ["-b", "whole.qcow2", "-F", "qcow2", "backed.qcow2"]):
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *args], cwd=self.dir, check=True)
@@ -267,6 +277,14 @@ class Restart(ManagerTestCase):
         self.assertEqual(len(self.processes()), 2)
         self.manager()
         self.assertIn(made.cvm_id, self.list())
+
+    def test_SIGTERM_while_a_vm_is_being_made_ends_it(self):
+        self.manager(MANAGER_QEMU_KERNEL_CMDLINE="fake=mute")
+        call = self.stub.CreateVm.future(self.pb.CreateReq(agent_cvm_server_url=URL))
+        harness.wait_until(lambda: len(self.processes()) == 2, what="QEMU and swtpm")
+        self.assertEqual(self.process.stop(), 0)
+        self.assertIsNotNone(call.exception(harness.deadline(10)))
+        self.assertEqual(self.left(), ([], [], []))
 
     def test_kill_9_behind_each_step_of_create_leaves_nothing_unowned(self):
         for step in STEPS:

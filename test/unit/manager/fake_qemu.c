@@ -165,6 +165,8 @@ bool fake_run(int argc, char **argv, int *ret_code)
         *ret_code = 3;
         return true;
     }
+    while (strcmp(mode, "mute") == 0)
+        pause();
     listen_at_port(argc, argv);
     f.qmp = listen_at(path);
     if (!find_value(argc, argv, "id=console,path=", path, sizeof(path)))

@@ -6,6 +6,7 @@
  *   fake=broken             ends at once with status 3 and a sentence
  *   fake=refuses-cont       answers cont with an error
  *   fake=panics             tells of a guest that panicked, and ends
+ *   fake=mute               never opens its sockets
  *   fake=ignores-powerdown  the guest does not end by itself
  */
 #ifndef UNIT_MANAGER_FAKE_QEMU_H
