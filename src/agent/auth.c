@@ -240,10 +240,10 @@ static bool bound_expiry(const struct auth_proof *proof, int64_t now_s, struct a
         !text_parse_u64(proof->expiry.text, 0, INT64_MAX - SIGN_LIFETIME_MAX_S, &expiry, &e))
         return false;
     grant->expiry_s = (int64_t)expiry;
-    *ret_why = "the bound signature has expired";
+    *ret_why = "the bound signature has expired, by the clock of this agent";
     if (grant->expiry_s <= now_s)
         return false;
-    *ret_why = "the bound signature would hold for more than a day";
+    *ret_why = "the bound signature would hold for more than a day, by the clock of this agent";
     return grant->expiry_s - SIGN_LIFETIME_MAX_S <= now_s;
 }
 
