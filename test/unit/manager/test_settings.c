@@ -86,12 +86,38 @@ static void memory_sizes(void **state)
     }
 }
 
+/* The names our peers' documents give these settings. */
+static void aliases_count_where_the_proper_name_is_not_set(void **state)
+{
+    char *alone[] = { "MANAGER_QEMU_SEV_SNP_CBITPOS=47", "GPU_BDF=0000:41:00.0", NULL };
+    char *both[] = { "MANAGER_QEMU_SEV_SNP_CBITPOS=47", "MANAGER_QEMU_SEV_SNP_CBIT_POS=50",
+                     "GPU_BDF=0000:41:00.0", "MANAGER_QEMU_GPU_BDF=0000:42:00.0", NULL };
+    char *bad[] = { "MANAGER_QEMU_SEV_SNP_CBITPOS=99", NULL };
+    char *args[] = { "cocos-manager", NULL };
+    struct mgr_settings s = { 0 };
+    struct config_values values;
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(mgr_settings_read(1, args, alone, &s, &values, &e), CONFIG_RUN);
+    assert_int_equal(s.qemu.sev_snp_cbit_pos, 47);
+    assert_string_equal(s.qemu.gpu_bdf, "0000:41:00.0");
+    config_values_done(&values);
+    assert_int_equal(mgr_settings_read(1, args, both, &s, &values, &e), CONFIG_RUN);
+    assert_int_equal(s.qemu.sev_snp_cbit_pos, 50);
+    assert_string_equal(s.qemu.gpu_bdf, "0000:42:00.0");
+    config_values_done(&values);
+    assert_int_equal(mgr_settings_read(1, args, bad, &s, &values, &e), CONFIG_BAD);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(cases) + 1];
+    struct CMUnitTest tests[ARRAY_LEN(cases) + 2];
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         tests[i] = (struct CMUnitTest){ cases[i].name, check_case, NULL, NULL, (void *)&cases[i] };
     tests[ARRAY_LEN(cases)] = (struct CMUnitTest)cmocka_unit_test(memory_sizes);
+    tests[ARRAY_LEN(cases) + 1] = (struct CMUnitTest)cmocka_unit_test(
+        aliases_count_where_the_proper_name_is_not_set);
     return cmocka_run_group_tests_name("manager/settings", tests, NULL, NULL);
 }
