@@ -133,7 +133,12 @@ stop_daemons() {
         done
         alive "$pid" && kill -KILL "$pid" 2>/dev/null
     done
-    [ -z "$reader" ] || wait "$reader" 2>/dev/null
+    # The reader ends with its last writer; should one have got away, that must not hold this script.
+    for ((i = 0; i < 100; i++)); do
+        [ -n "$reader" ] && alive "$reader" || break
+        sleep 0.05
+    done
+    [ -z "$reader" ] || kill -KILL "$reader" 2>/dev/null
     reader=
 }
 
