@@ -64,9 +64,9 @@ struct mgr_vm {
     struct qmp *qmp;
     struct mgr_console *console;
     int log_fd;
-    uv_timer_t timer; /* deadlines of steps; later the TTL */
-    bool graceful;    /* the guest is asked before QEMU is killed */
-    unsigned stop_stage;
+    uv_timer_t timer;    /* deadlines of steps; later the TTL */
+    uint64_t stop_by_ms; /* when a guest that was asked to end must have ended */
+    bool graceful;       /* the guest is asked before QEMU is killed */
 };
 
 void mgr_vm_step_done(struct mgr_vm *vm);

@@ -17,6 +17,7 @@
 #include "proto/pb.h"
 
 #define PROBE_MS 10
+#define PRESS_AGAIN_MS 1000
 
 /* The longest name of a socket in the directory, with its slash; sun_path holds 108 bytes. */
 #define SOCKET_NAME_MAX 12
@@ -312,24 +313,42 @@ static void terminate_now(uv_timer_t *timer)
 
     if (!vm->qemu)
         return;
-    log_warn("VM %s: the guest did not end within %d s", vm->record.id, MGR_VM_POWERDOWN_MS / 1000);
+    log_warn("VM %s: the guest did not end by itself", vm->record.id);
     mgr_process_signal(vm->qemu, SIGTERM);
     mgr_vm_timer(vm, MGR_VM_TERM_MS, kill_now);
+}
+
+/*
+ * A guest whose driver of the power button is not loaded yet misses the press,
+ * and nobody keeps it: so it is pressed again until the guest has ended.
+ */
+static void press_button(uv_timer_t *timer)
+{
+    struct mgr_vm *vm = timer->data;
+    struct err e = ERR_INIT;
+
+    if (!vm->qemu)
+        return;
+    if (clock_mono_ms(vm->host->clock) >= vm->stop_by_ms || !vm->qmp ||
+        !qmp_command(vm->qmp, "system_powerdown", NULL, NULL, &e)) {
+        terminate_now(timer);
+        return;
+    }
+    mgr_vm_timer(vm, PRESS_AGAIN_MS, press_button);
 }
 
 /* The guest is asked, then QEMU is, then neither. */
 static enum step_result stop_qemu(struct mgr_vm *vm)
 {
-    struct err e = ERR_INIT;
-
     if (!vm->qemu)
         return STEP_DONE;
     vm->awaits = VM_AWAITS_QEMU;
-    if (vm->graceful && vm->qmp && qmp_command(vm->qmp, "system_powerdown", NULL, NULL, &e)) {
-        mgr_vm_timer(vm, MGR_VM_POWERDOWN_MS, terminate_now);
-        return STEP_WAIT;
+    if (vm->graceful && vm->qmp) {
+        vm->stop_by_ms = clock_mono_ms(vm->host->clock) + MGR_VM_POWERDOWN_MS;
+        mgr_vm_timer(vm, 1, press_button);
+    } else {
+        mgr_process_signal(vm->qemu, SIGKILL);
     }
-    mgr_process_signal(vm->qemu, SIGKILL);
     return STEP_WAIT;
 }
 
