@@ -121,14 +121,14 @@ add_busybox() {
 }
 
 add_python() {
-    deb=$out/cache/python
+    stdlib=$out/cache/python
     version=$(dpkg-query -W -f '${Version}' libpython3.11-stdlib)
-    if [ ! -f "$deb-$version/complete" ]; then
+    if [ ! -f "$stdlib-$version/complete" ]; then
         echo "guest: compiling the standard library of Python $version"
-        rm -rf "$deb-$version"
-        mkdir -p "$deb-$version/lib"
-        cp -rL /usr/lib/python3.11 "$deb-$version/lib/"
-        lib=$deb-$version/lib/python3.11
+        rm -rf "$stdlib-$version"
+        mkdir -p "$stdlib-$version/lib"
+        cp -rL /usr/lib/python3.11 "$stdlib-$version/lib/"
+        lib=$stdlib-$version/lib/python3.11
         rm -rf "$lib/test" "$lib/idlelib" "$lib/lib2to3" "$lib/ensurepip" "$lib/pydoc_data" "$lib/turtledemo" \
             "$lib/tkinter" "$lib/__pycache__" "$lib/dist-packages" "$lib"/turtle.py "$lib"/config-*
         find "$lib" -name '__pycache__' -prune -exec rm -rf {} +
@@ -136,10 +136,10 @@ add_python() {
         (cd "$lib" && /usr/bin/python3.11 -S -E -m compileall -q -b -s "$lib" -p /usr/lib/python3.11 \
             --invalidation-mode unchecked-hash . >/dev/null)
         find "$lib" -name '*.py' -delete
-        touch "$deb-$version/complete"
+        touch "$stdlib-$version/complete"
     fi
     mkdir -p "$root/usr/lib"
-    cp -r "$deb-$version/lib/python3.11" "$root/usr/lib/"
+    cp -r "$stdlib-$version/lib/python3.11" "$root/usr/lib/"
     add_file /usr/bin/python3.11 usr/bin/python3.11 755
     ln -s python3.11 "$root/usr/bin/python3"
     # shellcheck disable=SC2046

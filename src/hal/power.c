@@ -30,13 +30,6 @@ void hal_buttons_open(struct hal_buttons *ret)
     }
 }
 
-void hal_buttons_done(struct hal_buttons *b)
-{
-    for (size_t i = 0; i < b->count; i++)
-        close(b->fds[i]);
-    b->count = 0;
-}
-
 bool hal_button_pressed(int fd)
 {
     struct input_event events[16];

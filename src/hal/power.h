@@ -17,7 +17,6 @@ struct hal_buttons {
 
 /* Opens the input devices there are now; none is not an error. */
 void hal_buttons_open(struct hal_buttons *ret);
-void hal_buttons_done(struct hal_buttons *b);
 
 /* Reads pending events of one device; true when the power button was pressed. */
 bool hal_button_pressed(int fd);

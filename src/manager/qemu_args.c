@@ -144,7 +144,7 @@ static const struct {
     GROUP(console_rows), GROUP(share_rows),    GROUP(added_rows),
 };
 
-/* What a placeholder stands for. */
+/* What a <name> stands for. */
 struct value {
     const char *name;
     const char *text; /* or NULL: number */

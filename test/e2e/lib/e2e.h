@@ -44,8 +44,6 @@ void e2e_mark(const char *what);
 const char *e2e_file(const char *name);
 /* The same, with content written to it. */
 const char *e2e_write(const char *name, const char *text, unsigned mode);
-/* A file of the repository. */
-const char *e2e_source(const char *path);
 
 /*
  * Starts build/<program> with the NULL-terminated words; env is "K=v" words in
@@ -58,9 +56,6 @@ void e2e_start(struct e2e_process *p, const char *program, ...);
  * regular expression; what its first group matched goes to ret (or NULL).
  */
 void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char *ret, size_t len);
-
-/* True when a line matched so far; does not wait. */
-bool e2e_has_line(const struct e2e_process *p, const char *regex);
 
 void e2e_signal(struct e2e_process *p, int signal);
 /* Waits for its end; returns the exit code, or -signal. */

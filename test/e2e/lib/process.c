@@ -147,18 +147,6 @@ static void compile(regex_t *re, const char *regex)
         e2e_fail("'%s' is not a regular expression", regex);
 }
 
-bool e2e_has_line(const struct e2e_process *p, const char *regex)
-{
-    regex_t re;
-    long from = 0;
-    bool found;
-
-    compile(&re, regex);
-    found = search(p->log, &re, &from, NULL, 0);
-    regfree(&re);
-    return found;
-}
-
 void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char *ret, size_t len)
 {
     const struct clock *clock = clock_system();

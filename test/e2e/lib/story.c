@@ -97,11 +97,6 @@ const char *e2e_file(const char *name)
     return path;
 }
 
-const char *e2e_source(const char *path)
-{
-    return path; /* stories run in the repository's root */
-}
-
 const char *e2e_write(const char *name, const char *text, unsigned mode)
 {
     const char *path = e2e_file(name);
