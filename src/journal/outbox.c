@@ -59,7 +59,7 @@ static bool lock_dir(struct outbox *o, const char *dir, struct err *e)
     if (flock(o->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return true;
     if (errno == EWOULDBLOCK)
-        return err_fail(e, ERR_KIND_INVALID,
+        return err_fail(e, ERR_KIND_UNAVAILABLE,
                         "'%s' is in use by another process: stop it, or give this one a "
                         "directory of its own (COCOS_STATE_DIR)",
                         dir);

@@ -64,7 +64,7 @@ struct outbox_config {
 
 struct outbox;
 
-/* Reads what is there. INVALID when another process has the directory. */
+/* Reads what is there. UNAVAILABLE when another process has the directory. */
 bool outbox_open(uv_loop_t *loop, const struct outbox_config *cfg, struct outbox **ret,
                  struct err *e) MUST_CHECK;
 

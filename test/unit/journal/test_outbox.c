@@ -109,7 +109,7 @@ static void second_process_is_refused(void **state)
 
     fixture_open(f);
     assert_false(outbox_open(&f->loop, &f->cfg, &second, &e));
-    assert_int_equal(e.kind, ERR_KIND_INVALID);
+    assert_int_equal(e.kind, ERR_KIND_UNAVAILABLE);
     assert_non_null(strstr(err_text(&e), "in use by another process"));
 }
 
