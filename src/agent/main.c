@@ -95,8 +95,9 @@ static bool open_journals(struct agent *a, struct err *e)
            err_wrap(e, "state directory");
 }
 
-static bool bring_up(struct agent *a, struct err *e)
+static bool start(void *ctx, struct err *e)
 {
+    struct agent *a = ctx;
     struct comp_deps comp = { &a->daemon.loop, &a->cfg, NULL, clock_system(), -1 };
     struct cvms_deps cvms = { &a->daemon.loop, &a->cfg, clock_system(), NULL, NULL, NULL };
 
@@ -111,50 +112,27 @@ static bool bring_up(struct agent *a, struct err *e)
     cvms.comp = a->comp;
     cvms.journal = a->journal;
     cvms.replies = a->replies;
-    return cvms_new(&cvms, &a->cvms, e) &&
-           outlet_new(&a->daemon.loop, &a->cfg, a->journal, a->cvms, &a->outlet, e);
-}
-
-static int run(struct agent *a)
-{
-    struct err e = ERR_INIT;
-    int code = 0;
-
-    if (!daemon_open(&a->daemon, stop, a, &e)) {
-        log_error("%s", err_text(&e));
-        return 1;
-    }
-    if (bring_up(a, &e)) {
-        comp_start(a->comp, waiting_for_manifest, a);
-    } else {
-        log_error("%s", err_text(&e));
-        code = 1;
-        daemon_is_stopping(&a->daemon);
-        take_down(a);
-    }
-    daemon_run(&a->daemon);
-    fd_done(&a->state_fd);
-    return code;
+    if (!cvms_new(&cvms, &a->cvms, e) ||
+        !outlet_new(&a->daemon.loop, &a->cfg, a->journal, a->cvms, &a->outlet, e))
+        return false;
+    comp_start(a->comp, waiting_for_manifest, a);
+    return true;
 }
 
 int main(int argc, char **argv)
 {
+    static const struct daemon_turns turns = { start, stop, take_down };
     struct agent a = { .state_fd = -1 };
     struct config_values values = { 0 };
     struct err e = ERR_INIT;
-    int code = 0;
+    int code;
 
-    log_open("cocos-agent", LOG_DEBUG);
-    switch (agent_config_read(argc, argv, environ, &a.cfg, &values, &e)) {
-    case CONFIG_SHOWN: break;
-    case CONFIG_BAD:
-        log_error("%s", err_text(&e));
-        code = 2;
-        break;
-    case CONFIG_RUN:
+    log_open("cocos-agent", LOG_INFO);
+    if (daemon_has_settings("cocos-agent", agent_config_read(argc, argv, environ, &a.cfg, &values, &e), &e,
+                            &code)) {
         log_set_level(a.cfg.log_level);
-        code = run(&a);
-        break;
+        code = daemon_serve(&a.daemon, &turns, &a);
+        fd_done(&a.state_fd);
     }
     config_values_done(&values);
     return code;

@@ -156,25 +156,20 @@ static void on_forward_freed(void *ctx)
         on_server_freed(p);
 }
 
-/* Takes down what there is, in whatever state of starting. */
-static void take_down(struct program *p)
+static void take_down(void *ctx)
 {
+    struct program *p = ctx;
     struct lf_forward *forward = p->forward;
 
     p->forward = NULL;
     lf_forward_free(forward, on_forward_freed, p);
 }
 
-static void on_finished(void *ctx)
-{
-    take_down(ctx);
-}
-
 static void on_drained(void *ctx)
 {
     struct program *p = ctx;
 
-    lf_forward_finish(p->forward, DRAIN_GRACE_MS, on_finished, p);
+    lf_forward_finish(p->forward, DRAIN_GRACE_MS, take_down, p);
 }
 
 static void stop(void *ctx)
@@ -242,10 +237,11 @@ static bool open_forward(struct program *p, struct err *e)
     return lf_forward_new(&p->daemon.loop, journal_outbox(p->journal), &cfg, &p->forward, e);
 }
 
-static bool start(struct program *p, struct err *e)
+static bool start(void *ctx, struct err *e)
 {
-    if (!daemon_open(&p->daemon, stop, p, e) || !make_tls(p, e) || !open_journal(p, e) ||
-        !open_server(p, e) || !open_forward(p, e))
+    struct program *p = ctx;
+
+    if (!make_tls(p, e) || !open_journal(p, e) || !open_server(p, e) || !open_forward(p, e))
         return false;
 
     const struct log_field fields[] = { LOG_STR("addr", rpc_server_address(p->server)),
@@ -265,24 +261,16 @@ static void done(struct program *p)
 
 int main(int argc, char **argv)
 {
+    static const struct daemon_turns turns = { start, stop, take_down };
     struct program p = { .server = NULL };
     struct config_values values = { .owned = NULL };
-    struct err e = ERR_INIT;
     int code;
 
-    if (!daemon_config(&spec, argc, argv, &p.set, &values, &code)) {
-        config_values_done(&values);
-        return code;
+    if (daemon_config(&spec, argc, argv, &p.set, &values, &code)) {
+        log_set_level(p.set.log_level);
+        code = daemon_serve(&p.daemon, &turns, &p);
+        done(&p);
     }
-    log_set_level(p.set.log_level);
-    if (!start(&p, &e)) {
-        log_error("start: %s", err_text(&e));
-        code = daemon_code_of(&e);
-        daemon_is_stopping(&p.daemon);
-        take_down(&p);
-    }
-    daemon_run(&p.daemon);
-    done(&p);
     config_values_done(&values);
     return code;
 }

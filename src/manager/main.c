@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/daemon.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
@@ -19,8 +20,7 @@
 
 struct program {
     struct mgr_settings settings;
-    uv_loop_t loop;
-    uv_signal_t term, interrupt;
+    struct daemon daemon;
     struct mgr_host_facts facts;
     struct mgr_vm_host host;
     char vms_dir[MGR_PATH_MAX];
@@ -31,58 +31,41 @@ struct program {
     struct mgr_http *http;
     char instance_id[MGR_ID_LEN + 1];
     char kvm_reason[256];
-    bool stopping;
-    int exit_code;
 };
-
-static void close_signals(struct program *p)
-{
-    uv_close((uv_handle_t *)&p->term, NULL);
-    uv_close((uv_handle_t *)&p->interrupt, NULL);
-}
-
-static void server_gone(void *ctx)
-{
-    close_signals(ctx);
-}
 
 static void fleet_gone(void *ctx)
 {
     struct program *p = ctx;
+    struct rpc_server *server = p->server;
 
-    if (p->server)
-        rpc_server_free(p->server, server_gone, p);
-    else
-        close_signals(p);
     p->server = NULL;
+    if (server)
+        rpc_server_free(server, NULL, NULL);
 }
 
-static void drained(void *ctx)
+static void take_down(void *ctx)
 {
     struct program *p = ctx;
 
+    mgr_http_free(p->http);
+    p->http = NULL;
     if (p->fleet)
         mgr_fleet_abandon(p->fleet, fleet_gone, p);
     else
         fleet_gone(p);
 }
 
-static void on_signal(uv_signal_t *s, int number)
+static void stop(void *ctx)
 {
-    struct program *p = s->data;
+    struct program *p = ctx;
 
-    if (p->stopping) {
-        log_warn("a second signal: ending at once; running VMs run on");
-        _exit(1);
-    }
-    p->stopping = true;
+    log_info("running VMs run on");
     mgr_http_free(p->http);
     p->http = NULL;
-    log_info("ending on signal %d; running VMs run on", number);
     if (p->server)
-        rpc_server_drain(p->server, DRAIN_MS, drained, p);
+        rpc_server_drain(p->server, DRAIN_MS, take_down, p);
     else
-        drained(p);
+        take_down(p);
 }
 
 static bool serve(struct program *p, struct err *e)
@@ -102,7 +85,7 @@ static bool serve(struct program *p, struct err *e)
             return err_wrap(e, "TLS of the manager");
         cfg.tls = p->tls;
     }
-    if (!rpc_server_new(&p->loop, &cfg, &p->server, e) ||
+    if (!rpc_server_new(&p->daemon.loop, &cfg, &p->server, e) ||
         !rpc_server_add(p->server, mgr_fleet_service(), p->fleet, e) ||
         !rpc_server_add(p->server, mgr_vms_service(), p->fleet, e) ||
         !rpc_server_add_health(p->server, names, ARRAY_LEN(names), e) ||
@@ -117,7 +100,7 @@ static bool serve(struct program *p, struct err *e)
         .kvm_reason = p->kvm_reason,
     };
 
-    if (!mgr_http_new(&p->loop, &view, &p->http, e))
+    if (!mgr_http_new(&p->daemon.loop, &view, &p->http, e))
         return false;
 
     const struct log_field fields[] = {
@@ -174,23 +157,13 @@ static bool set_failpoint(struct program *p, struct err *e)
     return err_fail(e, ERR_KIND_INVALID, "MANAGER_INSECURE_FAILPOINT: '%s': no step has that name", step);
 }
 
-static void fail(struct program *p, const struct err *e)
-{
-    log_error("%s", err_text(e));
-    p->exit_code = 1;
-    p->stopping = true;
-    mgr_http_free(p->http);
-    p->http = NULL;
-    drained(p);
-}
-
 /* The accelerator is known: now VMs can be made, and those of an earlier manager be taken over. */
 static void probed(const struct host_kvm_verdict *v, void *ctx)
 {
     struct program *p = ctx;
     struct err e = ERR_INIT;
 
-    if (p->stopping)
+    if (p->daemon.stopping)
         return;
     p->host.kvm = v->works;
     snprintf(p->kvm_reason, sizeof(p->kvm_reason), "%s", v->reason);
@@ -202,7 +175,7 @@ static void probed(const struct host_kvm_verdict *v, void *ctx)
                  v->from_cache ? " (kept from an earlier probe)" : "");
     p->host.cpu = mgr_host_cpu(&p->settings, v->works);
     if (!mgr_fleet_new(&p->host, &p->fleet, &e) || !serve(p, &e))
-        fail(p, &e);
+        daemon_fail(&p->daemon, &e);
 }
 
 static bool prepare(struct program *p, struct err *e)
@@ -221,7 +194,7 @@ static bool prepare(struct program *p, struct err *e)
         !mgr_host_look(&p->settings, &p->facts, e))
         return false;
     p->host = (struct mgr_vm_host){
-        .loop = &p->loop,
+        .loop = &p->daemon.loop,
         .clock = clock_system(),
         .settings = &p->settings,
         .vms_dir = p->vms_dir,
@@ -235,49 +208,35 @@ static bool prepare(struct program *p, struct err *e)
     return set_failpoint(p, e);
 }
 
-static int run(struct program *p)
+static bool start(void *ctx, struct err *e)
 {
-    struct err e = ERR_INIT;
+    struct program *p = ctx;
 
-    uv_loop_init(&p->loop);
-    uv_signal_init(&p->loop, &p->term);
-    uv_signal_init(&p->loop, &p->interrupt);
-    p->term.data = p->interrupt.data = p;
-    uv_signal_start(&p->term, on_signal, SIGTERM);
-    uv_signal_start(&p->interrupt, on_signal, SIGINT);
-    if (!prepare(p, &e)) {
-        fail(p, &e);
-    } else if (p->settings.qemu.enable_kvm) {
-        if (!host_kvm_probe(&p->loop, p->settings.qemu.bin_path, p->state_fd, probed, p, &e))
-            fail(p, &e);
-    } else {
-        probed(&(struct host_kvm_verdict){ .reason = "MANAGER_QEMU_ENABLE_KVM is false" }, p);
-    }
-    uv_run(&p->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&p->loop);
-    mgr_fleet_free(p->fleet);
-    tls_server_free(p->tls);
-    fd_done(&p->state_fd);
-    return p->exit_code;
+    if (!prepare(p, e))
+        return false;
+    if (p->settings.qemu.enable_kvm)
+        return host_kvm_probe(&p->daemon.loop, p->settings.qemu.bin_path, p->state_fd, probed, p, e);
+    probed(&(struct host_kvm_verdict){ .reason = "MANAGER_QEMU_ENABLE_KVM is false" }, p);
+    return true;
 }
 
 int main(int argc, char **argv)
 {
+    static const struct daemon_turns turns = { start, stop, take_down };
     static struct program p = { .state_fd = -1 };
-    struct config_values values;
+    struct config_values values = { 0 };
     struct err e = ERR_INIT;
     int code;
 
     log_open("cocos-manager", LOG_INFO);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the write, as a full disk is */
-    switch (mgr_settings_read(argc, argv, environ, &p.settings, &values, &e)) {
-    case CONFIG_SHOWN: return 0;
-    case CONFIG_BAD: fprintf(stderr, "cocos-manager: %s\n", err_text(&e)); return 2;
-    case CONFIG_RUN: break;
+    if (daemon_has_settings("cocos-manager", mgr_settings_read(argc, argv, environ, &p.settings, &values, &e),
+                            &e, &code)) {
+        log_set_level(p.settings.log_level);
+        code = daemon_serve(&p.daemon, &turns, &p);
+        mgr_fleet_free(p.fleet);
+        tls_server_free(p.tls);
+        fd_done(&p.state_fd);
     }
-    log_set_level(p.settings.log_level);
-    code = run(&p);
     config_values_done(&values);
     return code;
 }

@@ -140,9 +140,9 @@ static void on_server_freed(void *ctx)
     p->collector = NULL;
 }
 
-/* Takes down what there is, in whatever state of starting. */
-static void take_down(struct program *p)
+static void take_down(void *ctx)
 {
+    struct program *p = ctx;
     struct rpc_server *server = p->server;
 
     p->server = NULL;
@@ -266,10 +266,11 @@ static bool open_server(struct program *p, struct err *e)
            rpc_server_add(p->server, &rsvc_runner, p->service, e);
 }
 
-static bool start(struct program *p, struct err *e)
+static bool start(void *ctx, struct err *e)
 {
-    if (!daemon_open(&p->daemon, stop, p, e) || !prepare_work_dir(p, e) || !open_journal(p, e) ||
-        !open_server(p, e))
+    struct program *p = ctx;
+
+    if (!prepare_work_dir(p, e) || !open_journal(p, e) || !open_server(p, e))
         return false;
 
     const struct log_field fields[] = { LOG_STR("addr", rpc_server_address(p->server)) };
@@ -288,24 +289,16 @@ static void done(struct program *p)
 
 int main(int argc, char **argv)
 {
+    static const struct daemon_turns turns = { start, stop, take_down };
     struct program p = { .server = NULL };
     struct config_values values = { .owned = NULL };
-    struct err e = ERR_INIT;
     int code;
 
-    if (!daemon_config(&spec, argc, argv, &p.set, &values, &code)) {
-        config_values_done(&values);
-        return code;
+    if (daemon_config(&spec, argc, argv, &p.set, &values, &code)) {
+        log_set_level(p.set.log_level);
+        code = daemon_serve(&p.daemon, &turns, &p);
+        done(&p);
     }
-    log_set_level(p.set.log_level);
-    if (!start(&p, &e)) {
-        log_error("start: %s", err_text(&e));
-        code = daemon_code_of(&e);
-        daemon_is_stopping(&p.daemon);
-        take_down(&p);
-    }
-    daemon_run(&p.daemon);
-    done(&p);
     config_values_done(&values);
     return code;
 }

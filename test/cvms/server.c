@@ -1,4 +1,3 @@
-#include <signal.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -18,28 +17,29 @@ static void freed_cb(void *ctx)
 {
     struct cvms_server *s = ctx;
 
-    uv_close((uv_handle_t *)&s->sigint, NULL);
-    uv_close((uv_handle_t *)&s->sigterm, NULL);
     uv_close((uv_handle_t *)&s->due, NULL);
     uv_close((uv_handle_t *)&s->within, NULL);
 }
 
-static void drained_cb(void *ctx)
+static void take_down(void *ctx)
 {
     struct cvms_server *s = ctx;
+    struct rpc_server *rpc = s->rpc;
 
-    rpc_server_free(s->rpc, freed_cb, s);
     s->rpc = NULL;
+    if (rpc)
+        rpc_server_free(rpc, freed_cb, s);
+    else
+        freed_cb(s);
 }
 
+/* Goes down, once. */
 static void stop(struct cvms_server *s, int status)
 {
     struct cvms_stream *next;
 
-    if (s->stopping)
-        return;
-    s->stopping = true;
-    s->status = status;
+    daemon_is_stopping(&s->daemon);
+    s->daemon.code = status;
     uv_timer_stop(&s->due);
     uv_timer_stop(&s->within);
     /* An agent's stream has no end of its own, so draining would wait for nothing. */
@@ -47,7 +47,7 @@ static void stop(struct cvms_server *s, int status)
         next = st->next;
         rpc_call_finish(st->call, RPC_UNAVAILABLE, "the CVMS is going down", NULL);
     }
-    rpc_server_drain(s->rpc, CVMS_DRAIN_MS, drained_cb, s);
+    rpc_server_drain(s->rpc, CVMS_DRAIN_MS, take_down, s);
 }
 
 static void report(struct cvms_server *s, const char *why)
@@ -80,7 +80,7 @@ void cvms_server_judge(struct cvms_server *s)
 {
     uint64_t left;
 
-    if (s->stopping)
+    if (s->daemon.stopping)
         return;
     switch (cvms_expect_verdict(&s->expect)) {
     case CVMS_OPEN:
@@ -103,19 +103,15 @@ void cvms_server_judge(struct cvms_server *s)
     }
 }
 
-static void signal_cb(uv_signal_t *h, int number)
+static void interrupted(void *ctx)
 {
-    struct cvms_server *s = h->data;
+    struct cvms_server *s = ctx;
     enum cvms_verdict v = cvms_expect_verdict(&s->expect);
+    bool unmet = v == CVMS_WAITING || v == CVMS_HOPELESS;
 
-    if (s->stopping)
-        _exit(128 + number); /* the second signal: at once */
-    if (v == CVMS_WAITING || v == CVMS_HOPELESS) {
+    if (unmet)
         report(s, "interrupted by a signal");
-        stop(s, 1);
-        return;
-    }
-    stop(s, 0);
+    stop(s, unmet ? 1 : 0);
 }
 
 /* ----------------------------------------------------------------- messages */
@@ -294,7 +290,7 @@ static bool listen_and_say_so(struct cvms_server *s, struct err *e)
                                            .connections_max = CONNECTIONS_MAX,
                                            .connections_per_peer_max = CONNECTIONS_MAX };
 
-    if (!address || !rpc_server_new(&s->loop, &cfg, &s->rpc, e))
+    if (!address || !rpc_server_new(&s->daemon.loop, &cfg, &s->rpc, e))
         return false;
     if (!rpc_server_add(s->rpc, &cvms_service, s, e) ||
         !rpc_server_add_health(s->rpc, names, ARRAY_LEN(names), e) ||
@@ -309,15 +305,11 @@ static bool listen_and_say_so(struct cvms_server *s, struct err *e)
     return true;
 }
 
-static void start_handles(struct cvms_server *s)
+static void start_timers(struct cvms_server *s)
 {
-    uv_signal_init(&s->loop, &s->sigint);
-    uv_signal_init(&s->loop, &s->sigterm);
-    uv_timer_init(&s->loop, &s->due);
-    uv_timer_init(&s->loop, &s->within);
-    s->sigint.data = s->sigterm.data = s->due.data = s->within.data = s;
-    uv_signal_start(&s->sigint, signal_cb, SIGINT);
-    uv_signal_start(&s->sigterm, signal_cb, SIGTERM);
+    uv_timer_init(&s->daemon.loop, &s->due);
+    uv_timer_init(&s->daemon.loop, &s->within);
+    s->due.data = s->within.data = s;
     if (s->o->within_ms > 0)
         uv_timer_start(&s->within, within_cb, s->o->within_ms, 0);
 }
@@ -338,28 +330,23 @@ static void server_done(struct cvms_server *s)
     buf_done(&s->line);
 }
 
+static bool start(void *ctx, struct err *e)
+{
+    struct cvms_server *s = ctx;
+
+    start_timers(s);
+    return cvms_wire_init(&s->wire, s->order->req, s->o->unchunked, e) &&
+           cvms_expect_init(&s->expect, s->o, e) && open_tls(s, e) && listen_and_say_so(s, e);
+}
+
 int cvms_serve(const struct cvms_options *o, const struct cvms_order *order, enum cvms_form form)
 {
-    struct cvms_server s = { .o = o, .form = form, .seen = CVMS_SEEN_INIT, .line = BUF_INIT(CVMS_LINE_MAX) };
-    struct err e = ERR_INIT;
+    static const struct daemon_turns turns = { start, interrupted, take_down };
+    struct cvms_server s = {
+        .o = o, .order = order, .form = form, .seen = CVMS_SEEN_INIT, .line = BUF_INIT(CVMS_LINE_MAX)
+    };
+    int status = daemon_serve(&s.daemon, &turns, &s);
 
-    if (uv_loop_init(&s.loop) != 0) {
-        log_error("no event loop can be made on this machine");
-        return 1;
-    }
-    start_handles(&s);
-    if (!cvms_wire_init(&s.wire, order->req, o->unchunked, &e) || !cvms_expect_init(&s.expect, o, &e) ||
-        !open_tls(&s, &e) || !listen_and_say_so(&s, &e)) {
-        log_error("%s", err_text(&e));
-        s.status = 1;
-        s.stopping = true;
-        if (s.rpc)
-            drained_cb(&s);
-        else
-            freed_cb(&s);
-    }
-    uv_run(&s.loop, UV_RUN_DEFAULT);
-    uv_loop_close(&s.loop);
     server_done(&s);
-    return s.status;
+    return status;
 }

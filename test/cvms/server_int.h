@@ -4,8 +4,7 @@
 #ifndef CVMS_SERVER_INT_H
 #define CVMS_SERVER_INT_H
 
-#include <uv.h>
-
+#include "base/daemon.h"
 #include "cvms/expect.h"
 #include "cvms/seen.h"
 #include "cvms/server.h"
@@ -43,8 +42,9 @@ struct cvms_stream {
 };
 
 struct cvms_server {
-    uv_loop_t loop;
+    struct daemon daemon;
     const struct cvms_options *o;
+    const struct cvms_order *order;
     enum cvms_form form;
     struct cvms_wire wire;
     struct cvms_expect expect;
@@ -57,12 +57,9 @@ struct cvms_server {
     struct cvms_cvm *cvms;
     size_t cvm_count;
 
-    uv_signal_t sigint, sigterm;
     uv_timer_t due;    /* the earliest time of any stream    */
     uv_timer_t within; /* for -within, then for last words   */
-    bool stopping;
     bool met;
-    int status;
 
     uint64_t messages, repeats, faulty;
 };

@@ -51,7 +51,7 @@ static struct cvms_cvm *cvm_of(struct cvms_server *s, struct slice job_id, struc
 
 static uint64_t after(struct cvms_server *s, uint64_t ms)
 {
-    return ms == 0 ? CVMS_NEVER : uv_now(&s->loop) + ms;
+    return ms == 0 ? CVMS_NEVER : uv_now(&s->daemon.loop) + ms;
 }
 
 static uint64_t state_period(struct cvms_server *s)
@@ -87,7 +87,7 @@ static bool push(struct cvms_stream *st, bool made, struct buf *message, struct 
 static bool send_due(struct cvms_stream *st, struct err *e)
 {
     struct cvms_server *s = st->server;
-    uint64_t now = uv_now(&s->loop);
+    uint64_t now = uv_now(&s->daemon.loop);
     struct buf m = BUF_INIT(0);
 
     if (st->state_at <= now && rpc_call_can_send(st->call)) {
@@ -133,7 +133,7 @@ void cvms_stream_push(struct cvms_stream *st)
 {
     struct err e = ERR_INIT;
 
-    if (st->forwarder || st->server->stopping)
+    if (st->forwarder || st->server->daemon.stopping)
         return;
     if (!send_request(st, &e) ||
         (st->parts_sent == cvms_wire_count(&st->server->wire) && !send_due(st, &e))) {
@@ -161,14 +161,14 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 void cvms_due_arm(struct cvms_server *s)
 {
-    uint64_t at = CVMS_NEVER, now = uv_now(&s->loop);
+    uint64_t at = CVMS_NEVER, now = uv_now(&s->daemon.loop);
 
     for (struct cvms_stream *st = s->streams; st; st = st->next) {
         /* One whose queue is full is pushed when there is room, not by the clock. */
         if (rpc_call_can_send(st->call))
             at = earlier(at, earlier(st->stop_at, earlier(st->state_at, st->disconnect_at)));
     }
-    if (at == CVMS_NEVER || s->stopping)
+    if (at == CVMS_NEVER || s->daemon.stopping)
         uv_timer_stop(&s->due);
     else
         uv_timer_start(&s->due, due_cb, at > now ? at - now : 0, 0);

@@ -432,7 +432,7 @@ class Settings(harness.TestCase):
             "AGENT_CVM_RECONNECT_DELAY": "soon"}, expect=2)
         for name in ("AGENT_LOG_LEVEL", "AGENT_VMPL", "AGENT_GRPC_PORT", "AGENT_GRPC_REFLECTION",
                      "AGENT_CVM_RECONNECT_DELAY"):
-            self.assertIn(name, done.stdout)
+            self.assertIn(name, done.stderr)
 
     def test_addresses_are_checked_at_the_start(self):
         for more, text in (({"AGENT_CVM_GRPC_URL": "nonsense"}, "environment AGENT_CVM_GRPC_URL: address 'nonsense': no port"),
@@ -440,12 +440,12 @@ class Settings(harness.TestCase):
                            ({"HTTPS_PROXY": "http://user:canary@10.0.0.1:1"}, "environment HTTPS_PROXY: ")):
             with self.subTest(more):
                 done = self.run_program("cocos-agent", env={"AGENT_CVM_GRPC_URL": "cvms.test:7001", **more}, expect=2)
-                self.assertIn(text, done.stdout)
-                self.assertNotIn("canary", done.stdout)
+                self.assertIn(text, done.stderr)
+                self.assertNotIn("canary", done.stderr)
 
     def test_certificate_without_key(self):
         done = self.run_program("cocos-agent", env={"AGENT_CVM_GRPC_CLIENT_CERT": "/x"}, expect=2)
-        self.assertIn("AGENT_CVM_GRPC_CLIENT_KEY: missing", done.stdout)
+        self.assertIn("AGENT_CVM_GRPC_CLIENT_KEY: missing", done.stderr)
 
     def test_unknown_flag(self):
         self.run_program("cocos-agent", "--frobnicate", expect=2)

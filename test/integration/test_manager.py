@@ -249,7 +249,7 @@ class BadSettings(ManagerTestCase):
                  ({"MANAGER_QEMU_DISK_IMG_KERNEL_FILE": "none"}, 1, "'none': no such readable file"),
                  ({"MANAGER_QEMU_BIN_PATH": "/none/qemu"}, 1, "'/none/qemu': executable file not found"),
                  ({"MANAGER_SWTPM": "/none/swtpm"}, 1, "swtpm is not there"),
-                 ({"MANAGER_INSECURE_FAILPOINT": "nowhere"}, 1, "'nowhere': no step has that name"))
+                 ({"MANAGER_INSECURE_FAILPOINT": "nowhere"}, 2, "'nowhere': no step has that name"))
         for env, code, text in cases:
             done = self.run_program("cocos-manager", env=self.env(**env), expect=code)
             self.assertEqual((done.stdout + done.stderr).count(text), 1, done.stdout + done.stderr)

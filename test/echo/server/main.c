@@ -1,10 +1,7 @@
 /*
  * rpc-echo-server: a server for the interop tests of the rpc room.
  */
-#include <signal.h>
-#include <unistd.h>
-
-#include "base/config.h"
+#include "base/daemon.h"
 #include "base/log.h"
 #include "base/stage.h"
 #include "echo/server/echo.h"
@@ -61,32 +58,24 @@ struct program {
     struct buf descriptors;
     struct tls_server *tls;
     struct rpc_server *server;
-    bool draining;
-    uv_loop_t loop;
-    uv_signal_t term, interrupt;
-    uint64_t grace_ms;
+    struct daemon daemon;
 };
 
-static void on_drained(void *ctx)
+static void take_down(void *ctx)
+{
+    struct program *p = ctx;
+    struct rpc_server *server = p->server;
+
+    p->server = NULL;
+    if (server)
+        rpc_server_free(server, NULL, NULL);
+}
+
+static void stop(void *ctx)
 {
     struct program *p = ctx;
 
-    rpc_server_free(p->server, NULL, NULL);
-    p->server = NULL;
-    uv_close((uv_handle_t *)&p->term, NULL);
-    uv_close((uv_handle_t *)&p->interrupt, NULL);
-}
-
-static void on_signal(uv_signal_t *h, int signum)
-{
-    struct program *p = h->data;
-    struct rpc_server *s = p->server;
-
-    (void)signum;
-    if (!s || p->draining)
-        _exit(1);
-    p->draining = true;
-    rpc_server_drain(s, p->set.grace_ms, on_drained, p);
+    rpc_server_drain(p->server, p->set.grace_ms, take_down, p);
 }
 
 static bool add_services(struct program *p, struct err *e)
@@ -101,8 +90,9 @@ static bool add_services(struct program *p, struct err *e)
            rpc_server_add_reflection(p->server, buf_slice(&p->descriptors), e);
 }
 
-static bool start(struct program *p, struct err *e)
+static bool start(void *ctx, struct err *e)
 {
+    struct program *p = ctx;
     const struct settings *set = &p->set;
     const struct tls_server_config tls = { set->cert, set->key, set->client_ca };
 
@@ -122,52 +112,28 @@ static bool start(struct program *p, struct err *e)
         .keepalive_timeout_ms = set->keepalive_timeout_ms,
     };
 
-    p->echo.loop = &p->loop;
-    return rpc_server_new(&p->loop, &cfg, &p->server, e) && add_services(p, e);
-}
-
-static int run(struct program *p)
-{
-    struct err e = ERR_INIT;
-
-    uv_loop_init(&p->loop);
-    uv_signal_init(&p->loop, &p->term);
-    uv_signal_init(&p->loop, &p->interrupt);
-    p->term.data = p->interrupt.data = p;
-    uv_signal_start(&p->term, on_signal, SIGTERM);
-    uv_signal_start(&p->interrupt, on_signal, SIGINT);
-    signal(SIGPIPE, SIG_IGN);
-    if (!start(p, &e)) {
-        log_error("%s", err_text(&e));
-        return 1;
-    }
+    p->echo.loop = &p->daemon.loop;
+    if (!rpc_server_new(&p->daemon.loop, &cfg, &p->server, e) || !add_services(p, e))
+        return false;
 
     const struct log_field ready[] = { LOG_STR("addr", rpc_server_address(p->server)) };
 
     log_record(LOG_INFO, "ready", ready, ARRAY_LEN(ready));
-    uv_run(&p->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&p->loop);
-    tls_server_free(p->tls);
-    buf_done(&p->descriptors);
-    return 0;
+    return true;
 }
 
 int main(int argc, char **argv)
 {
+    static const struct daemon_turns turns = { start, stop, take_down };
     static struct program p = { .descriptors = BUF_INIT(DESCRIPTORS_MAX) };
     struct config_values values = { 0 };
-    struct err e = ERR_INIT;
-    int rc = 0;
+    int code;
 
-    log_open("rpc-echo-server", LOG_INFO);
-    switch (config_read(&spec, argc, argv, environ, &p.set, &values, &e)) {
-    case CONFIG_RUN: rc = run(&p); break;
-    case CONFIG_SHOWN: break;
-    case CONFIG_BAD:
-        fprintf(stderr, "rpc-echo-server: %s\n", err_text(&e));
-        rc = 2;
-        break;
+    if (daemon_config(&spec, argc, argv, &p.set, &values, &code)) {
+        code = daemon_serve(&p.daemon, &turns, &p);
+        tls_server_free(p.tls);
+        buf_done(&p.descriptors);
     }
     config_values_done(&values);
-    return rc;
+    return code;
 }
