@@ -18,7 +18,9 @@ struct setting {
 
 struct reader {
     const struct config_spec *spec;
-    struct setting *set; /* one per option */
+    struct config_opt opts[CONFIG_OPTS_MAX]; /* the spec's, with those of its parts */
+    size_t opt_count;
+    struct setting set[CONFIG_OPTS_MAX]; /* one per option */
     struct config_values *values;
     struct buf faults;
     size_t unlisted; /* faults for which there was no room */
@@ -77,24 +79,24 @@ static bool set_text(struct reader *r, size_t opt, struct slice text, const char
     struct setting *s = &r->set[opt];
 
     /* The last one wins, except for lists. */
-    if (r->spec->opts[opt].type != CONFIG_LIST)
+    if (r->opts[opt].type != CONFIG_LIST)
         s->texts.count = 0;
     s->origin = origin;
     return list_add(r->values, &s->texts, text, e);
 }
 
 /* The option a flag names, or opt_count. name has no dashes. */
-static size_t find_flag(const struct config_spec *spec, struct slice name, bool one_dash)
+static size_t find_flag(const struct reader *r, struct slice name, bool one_dash)
 {
-    for (size_t i = 0; i < spec->opt_count; i++) {
-        const struct config_opt *o = &spec->opts[i];
+    for (size_t i = 0; i < r->opt_count; i++) {
+        const struct config_opt *o = &r->opts[i];
 
         if (o->flag && slice_equal_str(name, o->flag))
             return i;
         if (one_dash && o->short_flag && name.len == 1 && name.at[0] == (uint8_t)o->short_flag)
             return i;
     }
-    return spec->opt_count;
+    return r->opt_count;
 }
 
 static bool show_version(const struct config_spec *spec, struct err *e)
@@ -137,10 +139,10 @@ static bool read_flag(struct reader *r, int argc, char *const *argv, int *at, st
     struct slice name = slice_first(text, slice_find(text, '='));
     bool has_value = name.len < text.len;
     struct slice value = slice_after(text, name.len + 1);
-    size_t opt = find_flag(r->spec, name, one_dash);
+    size_t opt = find_flag(r, name, one_dash);
     const char *next = *at + 1 < argc ? argv[*at + 1] : NULL;
 
-    if (opt == r->spec->opt_count) {
+    if (opt == r->opt_count) {
         bool help = slice_equal_str(name, "help") || (one_dash && slice_equal_str(name, "h"));
 
         if (help || slice_equal_str(name, "version")) {
@@ -150,7 +152,7 @@ static bool read_flag(struct reader *r, int argc, char *const *argv, int *at, st
         unknown_flag(r, name);
         return true;
     }
-    if (!has_value && r->spec->opts[opt].type == CONFIG_BOOL) {
+    if (!has_value && r->opts[opt].type == CONFIG_BOOL) {
         if (is_bool_word(next))
             ++*at;
         return set_text(r, opt, slice_of_str(is_bool_word(next) ? next : "true"), "flag", e);
@@ -200,8 +202,8 @@ static const char *env_find(char *const *env, const char *key)
 
 static bool read_env_and_defaults(struct reader *r, char *const *env, struct err *e)
 {
-    for (size_t i = 0; i < r->spec->opt_count; i++) {
-        const struct config_opt *o = &r->spec->opts[i];
+    for (size_t i = 0; i < r->opt_count; i++) {
+        const struct config_opt *o = &r->opts[i];
         const char *text = o->env ? env_find(env, o->env) : NULL;
 
         if (r->set[i].origin)
@@ -271,7 +273,7 @@ static void name_source(const struct config_opt *o, const char *origin, char *re
 
 static void check_option(struct reader *r, size_t i)
 {
-    const struct config_opt *o = &r->spec->opts[i];
+    const struct config_opt *o = &r->opts[i];
     const struct setting *s = &r->set[i];
     struct err e = ERR_INIT;
     char where[128];
@@ -307,10 +309,10 @@ static void check_args(struct reader *r)
 /* Fills the program's struct. The blocks of lists become owned by the values. */
 static bool store(struct reader *r, void *ret, struct err *e)
 {
-    for (size_t i = 0; i < r->spec->opt_count; i++) {
+    for (size_t i = 0; i < r->opt_count; i++) {
         struct setting *s = &r->set[i];
 
-        if (!parse_one(&r->spec->opts[i], s, ret, e))
+        if (!parse_one(&r->opts[i], s, ret, e))
             return false;
         r->values->origin[i] = s->origin;
         if (s->texts.at) {
@@ -333,7 +335,7 @@ static enum config_outcome read_all(struct reader *r, int argc, char *const *arg
         return CONFIG_SHOWN;
     if (!read_env_and_defaults(r, env, e))
         return CONFIG_BAD;
-    for (size_t i = 0; i < r->spec->opt_count; i++)
+    for (size_t i = 0; i < r->opt_count; i++)
         check_option(r, i);
     check_args(r);
     if (r->faults.len) {
@@ -354,21 +356,48 @@ enum config_outcome config_read(const struct config_spec *spec, int argc, char *
 {
     struct config_values values = { 0 };
     struct reader r = { .spec = spec, .values = &values, .faults = BUF_INIT(FAULTS_MAX) };
-    enum config_outcome outcome = CONFIG_BAD;
+    enum config_outcome outcome;
 
-    assert(spec->opt_count <= ARRAY_LEN(values.origin));
-    r.set = mem_new_array(spec->opt_count, sizeof(*r.set), e);
-    if (r.set)
-        outcome = read_all(&r, argc, argv, env, ret, e);
-    for (size_t i = 0; r.set && i < spec->opt_count; i++)
+    r.opt_count = config_rows_all(spec, r.opts);
+    outcome = read_all(&r, argc, argv, env, ret, e);
+    for (size_t i = 0; i < r.opt_count; i++)
         mem_free(r.set[i].texts.at);
-    mem_free(r.set);
     buf_done(&r.faults);
     if (outcome == CONFIG_RUN)
         *ret_values = values;
     else
         config_values_done(&values);
     return outcome;
+}
+
+static size_t add_rows(struct config_rows rows, size_t offset, struct config_opt *ret, size_t count)
+{
+    assert(count + rows.opt_count <= CONFIG_OPTS_MAX);
+    for (size_t i = 0; i < rows.opt_count; i++) {
+        ret[count] = rows.opts[i];
+        ret[count++].offset += offset;
+    }
+    return count;
+}
+
+size_t config_rows_all(const struct config_spec *spec, struct config_opt ret[CONFIG_OPTS_MAX])
+{
+    size_t count = add_rows((struct config_rows){ spec->opts, spec->opt_count }, 0, ret, 0);
+
+    for (size_t i = 0; i < CONFIG_PARTS_MAX && spec->parts[i].rows; i++)
+        count = add_rows(*spec->parts[i].rows, spec->parts[i].offset, ret, count);
+    return count;
+}
+
+bool config_given(const struct config_spec *spec, const struct config_values *v, size_t offset)
+{
+    struct config_opt opts[CONFIG_OPTS_MAX];
+    size_t count = config_rows_all(spec, opts);
+
+    for (size_t i = 0; i < count; i++)
+        if (opts[i].offset == offset)
+            return v->origin[i] != NULL;
+    return false;
 }
 
 void config_values_done(struct config_values *v)

@@ -42,6 +42,21 @@ struct config_opt {
     size_t offset;     /* of the field in the program's struct        */
 };
 
+/* A table that several programs share. Its offsets are those of a struct of its own. */
+struct config_rows {
+    const struct config_opt *opts;
+    size_t opt_count;
+};
+
+/* Where a program has that struct in its own. */
+struct config_part {
+    const struct config_rows *rows;
+    size_t offset;
+};
+
+#define CONFIG_OPTS_MAX 128 /* of a program, with all parts */
+#define CONFIG_PARTS_MAX 4
+
 struct config_spec {
     const char *program;  /* "cocos-agent"                           */
     const char *usage;    /* "[flags] <file> <private key>"          */
@@ -49,7 +64,8 @@ struct config_spec {
     const char *examples; /* whole lines, or NULL                    */
     const struct config_opt *opts;
     size_t opt_count;
-    size_t args_min, args_max; /* positional arguments          */
+    struct config_part parts[CONFIG_PARTS_MAX]; /* behind opts; the first without rows ends them */
+    size_t args_min, args_max;                  /* positional arguments                          */
 };
 
 /* What config_read allocated; strings in the struct live as long as this. */
@@ -58,7 +74,7 @@ struct config_values {
     size_t owned_count;
     const char **args; /* positional arguments */
     size_t arg_count;
-    const char *origin[128]; /* per option: "flag", "environment", "default", or NULL */
+    const char *origin[CONFIG_OPTS_MAX]; /* per option: "flag", "environment", "default", or NULL */
 };
 
 enum config_outcome {
@@ -74,6 +90,12 @@ enum config_outcome {
  */
 enum config_outcome config_read(const struct config_spec *spec, int argc, char *const *argv, char *const *env,
                                 void *ret, struct config_values *ret_values, struct err *e) MUST_CHECK;
+
+/* Whether the option at that offset of the program's struct has a value, be it the default. */
+bool config_given(const struct config_spec *spec, const struct config_values *v, size_t offset);
+
+/* All rows, those of parts last, with offsets of the program's struct. Returns how many. */
+size_t config_rows_all(const struct config_spec *spec, struct config_opt ret[CONFIG_OPTS_MAX]);
 
 void config_values_done(struct config_values *v);
 

@@ -33,13 +33,15 @@ static size_t distance(struct slice a, struct slice b)
 const char *config_nearest(const struct config_spec *spec, struct slice name)
 {
     static const char *const built_in[] = { "help", "version" };
+    struct config_opt opts[CONFIG_OPTS_MAX];
+    size_t count = config_rows_all(spec, opts);
     const char *best = NULL;
     size_t best_distance = name.len / 3 < 2 ? 3 : name.len / 3 + 1; /* farther is no help */
 
     if (name.len < 2 || name.len > NAME_MAX_LEN)
         return NULL;
-    for (size_t i = 0; i < spec->opt_count + ARRAY_LEN(built_in); i++) {
-        const char *flag = i < spec->opt_count ? spec->opts[i].flag : built_in[i - spec->opt_count];
+    for (size_t i = 0; i < count + ARRAY_LEN(built_in); i++) {
+        const char *flag = i < count ? opts[i].flag : built_in[i - count];
         size_t len = flag ? strlen(flag) : 0;
 
         if (len == 0 || len > NAME_MAX_LEN)
@@ -121,10 +123,12 @@ static bool put_notes(const struct config_opt *o, struct buf *out, struct err *e
 static bool put_options(const struct config_spec *spec, bool with_flag, const char *title, struct buf *out,
                         struct err *e)
 {
+    struct config_opt opts[CONFIG_OPTS_MAX];
+    size_t count = config_rows_all(spec, opts);
     bool titled = false;
 
-    for (size_t i = 0; i < spec->opt_count; i++) {
-        const struct config_opt *o = &spec->opts[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct config_opt *o = &opts[i];
 
         if ((o->flag || o->short_flag) != with_flag)
             continue;

@@ -284,6 +284,60 @@ static void origins_are_kept(void **state)
     assert_string_equal(v.origin[6], "environment");
 }
 
+/* A program that has the rows of two others. */
+struct inner {
+    const char *name;
+    uint64_t count;
+};
+struct outer {
+    bool flag;
+    struct inner first, second;
+};
+
+static void rows_of_parts_fill_the_structs_they_belong_to(void **state)
+{
+    static const struct config_opt own[] = { { .flag = "flag", .type = CONFIG_BOOL } };
+    static const struct config_opt one[] = {
+        { .env = "ONE_NAME", .type = CONFIG_STR, .offset = offsetof(struct inner, name) },
+        { .flag = "one-count", .type = CONFIG_U64, .max = 9, .offset = offsetof(struct inner, count) },
+    };
+    static const struct config_opt two[] = {
+        { .flag = "two-name", .type = CONFIG_STR, .def = "x", .offset = offsetof(struct inner, name) },
+        { .flag = "two-count", .type = CONFIG_U64, .max = 9, .offset = offsetof(struct inner, count) },
+    };
+    static const struct config_rows rows[] = { { one, ARRAY_LEN(one) }, { two, ARRAY_LEN(two) } };
+    const struct config_spec parted = {
+        .program = "unit",
+        .opts = own,
+        .opt_count = ARRAY_LEN(own),
+        .parts = { { &rows[0], offsetof(struct outer, first) },
+                   { &rows[1], offsetof(struct outer, second) } },
+    };
+    CLEANUP(config_values_done) struct config_values v = { 0 };
+    char *argv[] = { "unit", "--two-count=7", "--flag", "--one-count=3" };
+    char *wrong[] = { "unit", "--two-count=10", "--one-coun=3" };
+    char *env[] = { "ONE_NAME=me", NULL };
+    struct outer o;
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(config_read(&parted, ARRAY_LEN(argv), argv, env, &o, &v, &e), CONFIG_RUN);
+    assert_true(o.flag);
+    assert_string_equal(o.first.name, "me");
+    assert_int_equal(o.first.count, 3);
+    assert_string_equal(o.second.name, "x");
+    assert_int_equal(o.second.count, 7);
+    assert_true(config_given(&parted, &v, offsetof(struct outer, second.name)));
+    assert_string_equal(v.origin[1], "environment");
+    config_values_done(&v);
+    assert_int_equal(config_read(&parted, ARRAY_LEN(wrong), wrong, NULL, &o, &v, &e), CONFIG_BAD);
+    assert_string_equal(err_text(&e), "unknown flag --one-coun: did you mean --one-count?; "
+                                      "flag --two-count: '10': a whole number from 0 to 9 is wanted");
+    err_clear(&e);
+    assert_int_equal(config_read(&parted, 1, argv, NULL, &o, &v, &e), CONFIG_RUN);
+    assert_false(config_given(&parted, &v, offsetof(struct outer, second.count)));
+}
+
 static void faults_that_don_t_fit_are_counted(void **state)
 {
     CLEANUP(config_values_done) struct config_values v = { 0 };
@@ -425,6 +479,7 @@ int main(void)
 {
     static const struct CMUnitTest single[] = {
         cmocka_unit_test(origins_are_kept),
+        cmocka_unit_test(rows_of_parts_fill_the_structs_they_belong_to),
         cmocka_unit_test(faults_that_don_t_fit_are_counted),
         cmocka_unit_test(help_tells_all),
         cmocka_unit_test(version_is_shown),
