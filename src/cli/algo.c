@@ -46,8 +46,6 @@ static const struct config_opt opts[] = {
       .arg = "hex",
       .help = "SHA3-256 of the algorithm, if known: saves reading it twice",
       .offset = offsetof(struct algo_opts, hash) },
-    CLI_AGENT_OPTS(struct algo_opts),
-    CLI_COMMON_OPTS(struct algo_opts),
 };
 
 static const struct config_spec spec = {
@@ -58,6 +56,8 @@ static const struct config_spec spec = {
                 "  cocos-cli algo linreg.py private.pem -a python -r requirements.txt\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_agent_rows, offsetof(struct algo_opts, agent) },
+               { &cli_common_rows, offsetof(struct algo_opts, common) } },
     .args_min = 2,
     .args_max = 2,
 };

@@ -26,7 +26,6 @@ static const struct config_opt opts[] = {
       .type = CONFIG_BOOL,
       .help = "print base64 instead of hex",
       .offset = offsetof(struct checksum_opts, base64) },
-    CLI_COMMON_OPTS(struct checksum_opts),
 };
 
 static const struct config_spec spec = {
@@ -39,6 +38,7 @@ static const struct config_spec spec = {
                 "  cocos-cli checksum --json penguins.csv | jq -r .sha3_256\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_common_rows, offsetof(struct checksum_opts, common) } },
     .args_min = 1,
     .args_max = 1,
 };

@@ -11,6 +11,7 @@
 
 #include "base/config.h"
 #include "cli/out.h"
+#include "rpc/peer.h"
 
 #define CLI_PROGRAM "cocos-cli"
 
@@ -22,23 +23,25 @@ struct cli_common {
     bool json;
 };
 
-/* How to reach an agent or a manager. */
-struct cli_peer_opts {
-    const char *url;
-    uint64_t timeout_ms;
-    const char *cert;
-    const char *key;
-    const char *ca;
-    int log_level; /* of this program */
-};
-
 /* How to reach the agent, and how to sign for it. */
 struct cli_agent_opts {
-    struct cli_peer_opts peer;
+    struct rpc_peer peer;
+    int log_level; /* of this program */
     bool attested_tls;
     const char *computation_id; /* NULL: whatever the agent says */
     const char *bound;          /* "auto", "required", "off"     */
 };
+
+/* How to reach the manager. */
+struct cli_manager_opts {
+    struct rpc_peer peer;
+    int log_level; /* of this program */
+};
+
+/* Rows of these structs, for the tables of the commands that have them. */
+extern const struct config_rows cli_common_rows;
+extern const struct config_rows cli_agent_rows;
+extern const struct config_rows cli_manager_rows;
 
 struct cli_command {
     const char *name;
@@ -71,105 +74,5 @@ const struct cli_command *cli_command_find(const char *name);
  * the exit status.
  */
 int cli_main(int argc, char *const *argv, char *const *env);
-
-/* Rows of a table, which clang-format takes for statements. */
-/* clang-format off */
-#define CLI_COMMON_OPTS(holder)                                                           \
-    { .flag = "verbose",                                                                  \
-      .short_flag = 'v',                                                                  \
-      .type = CONFIG_BOOL,                                                                \
-      .help = "show errors as they came, not in their short form",                        \
-      .offset = offsetof(holder, common.verbose) },                                       \
-    { .flag = "json",                                                                     \
-      .type = CONFIG_BOOL,                                                                \
-      .help = "print one JSON object on stdout at the end, also when it fails",           \
-      .offset = offsetof(holder, common.json) }
-
-#define CLI_AGENT_OPTS(holder)                                                            \
-    { .flag = "bound",                                                                    \
-      .type = CONFIG_STR,                                                                 \
-      .def = "auto",                                                                      \
-      .arg = "when",                                                                      \
-      .help = "bind the signature to computation and content: required, auto, off",       \
-      .offset = offsetof(holder, agent.bound) },                                          \
-    { .flag = "computation-id",                                                           \
-      .type = CONFIG_STR,                                                                 \
-      .arg = "id",                                                                        \
-      .help = "computation this is for; an agent with another one is refused",            \
-      .offset = offsetof(holder, agent.computation_id) },                                 \
-    { .env = "AGENT_GRPC_URL",                                                            \
-      .type = CONFIG_STR,                                                                 \
-      .def = "localhost:7001",                                                            \
-      .arg = "address",                                                                   \
-      .help = "where the agent listens: host:port or unix:/path",                         \
-      .offset = offsetof(holder, agent.peer.url) },                                       \
-    { .env = "AGENT_GRPC_TIMEOUT",                                                        \
-      .type = CONFIG_DURATION_MS,                                                         \
-      .def = "60s",                                                                       \
-      .arg = "duration",                                                                  \
-      .help = "give up when nothing has moved for so long",                               \
-      .offset = offsetof(holder, agent.peer.timeout_ms) },                                \
-    { .env = "AGENT_GRPC_CLIENT_CERT",                                                    \
-      .type = CONFIG_STR,                                                                 \
-      .arg = "file",                                                                      \
-      .help = "PEM certificate to show the agent (mTLS)",                                 \
-      .offset = offsetof(holder, agent.peer.cert) },                                      \
-    { .env = "AGENT_GRPC_CLIENT_KEY",                                                     \
-      .type = CONFIG_STR,                                                                 \
-      .arg = "file",                                                                      \
-      .help = "PEM key of that certificate",                                              \
-      .offset = offsetof(holder, agent.peer.key) },                                       \
-    { .env = "AGENT_GRPC_SERVER_CA_CERTS",                                                \
-      .type = CONFIG_STR,                                                                 \
-      .arg = "file",                                                                      \
-      .help = "PEM roots that vouch for the agent; this or a certificate turns TLS on",   \
-      .offset = offsetof(holder, agent.peer.ca) },                                        \
-    { .env = "AGENT_GRPC_ATTESTED_TLS",                                                   \
-      .type = CONFIG_BOOL,                                                                \
-      .def = "false",                                                                     \
-      .help = "demand attested TLS (not built yet: true is refused)",                     \
-      .offset = offsetof(holder, agent.attested_tls) },                                   \
-    { .env = "AGENT_LOG_LEVEL",                                                           \
-      .type = CONFIG_LEVEL,                                                               \
-      .def = "info",                                                                      \
-      .arg = "level",                                                                     \
-      .help = "debug, info, warn or error; the log goes to stderr",                       \
-      .offset = offsetof(holder, agent.peer.log_level) }
-
-#define CLI_MANAGER_OPTS(holder)                                                          \
-    { .env = "MANAGER_GRPC_URL",                                                          \
-      .type = CONFIG_STR,                                                                 \
-      .def = "localhost:7001",                                                            \
-      .arg = "address",                                                                   \
-      .help = "where the manager listens: host:port or unix:/path",                       \
-      .offset = offsetof(holder, manager.url) },                                          \
-    { .env = "MANAGER_GRPC_TIMEOUT",                                                      \
-      .type = CONFIG_DURATION_MS,                                                         \
-      .def = "60s",                                                                       \
-      .arg = "duration",                                                                  \
-      .help = "give up when the manager has not answered for so long",                    \
-      .offset = offsetof(holder, manager.timeout_ms) },                                   \
-    { .env = "MANAGER_GRPC_CLIENT_CERT",                                                  \
-      .type = CONFIG_STR,                                                                 \
-      .arg = "file",                                                                      \
-      .help = "PEM certificate to show the manager (mTLS)",                               \
-      .offset = offsetof(holder, manager.cert) },                                         \
-    { .env = "MANAGER_GRPC_CLIENT_KEY",                                                   \
-      .type = CONFIG_STR,                                                                 \
-      .arg = "file",                                                                      \
-      .help = "PEM key of that certificate",                                              \
-      .offset = offsetof(holder, manager.key) },                                          \
-    { .env = "MANAGER_GRPC_SERVER_CA_CERTS",                                              \
-      .type = CONFIG_STR,                                                                 \
-      .arg = "file",                                                                      \
-      .help = "PEM roots that vouch for the manager; this or a certificate turns TLS on", \
-      .offset = offsetof(holder, manager.ca) },                                           \
-    { .env = "AGENT_LOG_LEVEL",                                                           \
-      .type = CONFIG_LEVEL,                                                               \
-      .def = "info",                                                                      \
-      .arg = "level",                                                                     \
-      .help = "debug, info, warn or error; the log goes to stderr",                       \
-      .offset = offsetof(holder, manager.log_level) }
-/* clang-format on */
 
 #endif

@@ -14,26 +14,24 @@ struct completion_opts {
     struct cli_common common;
 };
 
-static const struct config_opt opts[] = {
-    CLI_COMMON_OPTS(struct completion_opts),
-};
-
 static const struct config_spec spec = {
     .program = CLI_PROGRAM " completion",
     .usage = "bash",
     .summary = "Print a completion script for bash",
     .examples = "  source <(cocos-cli completion bash)\n"
                 "  cocos-cli completion bash > /etc/bash_completion.d/cocos-cli\n",
-    .opts = opts,
-    .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_common_rows, offsetof(struct completion_opts, common) } },
     .args_min = 1,
     .args_max = 1,
 };
 
 static bool append_flags(const struct config_spec *s, struct buf *out, struct err *e)
 {
-    for (size_t i = 0; i < s->opt_count; i++) {
-        const struct config_opt *o = &s->opts[i];
+    struct config_opt opts_of_it[CONFIG_OPTS_MAX];
+    size_t count = config_rows_all(s, opts_of_it);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct config_opt *o = &opts_of_it[i];
 
         if (o->flag && !buf_format(out, e, "--%s ", o->flag))
             return false;

@@ -15,7 +15,7 @@
 
 struct create_opts {
     struct cli_common common;
-    struct cli_peer_opts manager;
+    struct cli_manager_opts manager;
     const char *server_url;
     const char *server_ca;
     const char *client_key;
@@ -58,8 +58,6 @@ static const struct config_opt create_opts[] = {
     TEXT_FLAG("aws-endpoint-url", "url", "of another S3", aws_endpoint_url),
     TEXT_FLAG("aws-region", "name", "of S3", aws_region),
     TEXT_FLAG("aa-kbs-params", "text", "key broker, as cc_kbc::http://127.0.0.1:8080", aa_kbs_params),
-    CLI_MANAGER_OPTS(struct create_opts),
-    CLI_COMMON_OPTS(struct create_opts),
 };
 
 static const struct config_spec create_spec = {
@@ -73,6 +71,8 @@ static const struct config_spec create_spec = {
                 "  cocos-cli create-vm --json --server-url 10.0.2.2:7001 | jq -r .cvm_id\n",
     .opts = create_opts,
     .opt_count = ARRAY_LEN(create_opts),
+    .parts = { { &cli_manager_rows, offsetof(struct create_opts, manager) },
+               { &cli_common_rows, offsetof(struct create_opts, common) } },
 };
 
 /* What can be seen to be wrong before anybody is asked. */
@@ -210,12 +210,7 @@ const struct cli_command cli_create_vm_command = {
 
 struct remove_opts {
     struct cli_common common;
-    struct cli_peer_opts manager;
-};
-
-static const struct config_opt remove_opts[] = {
-    CLI_MANAGER_OPTS(struct remove_opts),
-    CLI_COMMON_OPTS(struct remove_opts),
+    struct cli_manager_opts manager;
 };
 
 static const struct config_spec remove_spec = {
@@ -223,8 +218,8 @@ static const struct config_spec remove_spec = {
     .usage = "[flags] <cvm_id>",
     .summary = "End a VM and remove what it left on the host",
     .examples = "  cocos-cli remove-vm 6f1c54b2-3a0e-4a4e-9a0c-0a1b2c3d4e5f\n",
-    .opts = remove_opts,
-    .opt_count = ARRAY_LEN(remove_opts),
+    .parts = { { &cli_manager_rows, offsetof(struct remove_opts, manager) },
+               { &cli_common_rows, offsetof(struct remove_opts, common) } },
     .args_min = 1,
     .args_max = 1,
 };

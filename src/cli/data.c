@@ -25,8 +25,6 @@ static const struct config_opt opts[] = {
       .arg = "hex",
       .help = "SHA3-256 of the dataset, if known: saves reading it twice",
       .offset = offsetof(struct data_opts, hash) },
-    CLI_AGENT_OPTS(struct data_opts),
-    CLI_COMMON_OPTS(struct data_opts),
 };
 
 static const struct config_spec spec = {
@@ -37,6 +35,8 @@ static const struct config_spec spec = {
                 "  cocos-cli data -d ./images private.pem\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_agent_rows, offsetof(struct data_opts, agent) },
+               { &cli_common_rows, offsetof(struct data_opts, common) } },
     .args_min = 2,
     .args_max = 2,
 };

@@ -44,7 +44,6 @@ static const struct config_opt opts[] = {
     PORT("MANAGER_HTTP_PORT", "7003", "their port", http_port),
     TEXT("COCOS_RUN_DIR", "/run/cocos", "sockets and VM directories", run_dir),
     TEXT("COCOS_STATE_DIR", "/var/lib/cocos", "records of running VMs", state_dir),
-    CLI_COMMON_OPTS(struct doctor_opts),
 };
 
 static const struct config_spec spec = {
@@ -55,6 +54,7 @@ static const struct config_spec spec = {
                 "  cocos-cli doctor --json | jq '.checks[] | select(.level != \"ok\")'\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_common_rows, offsetof(struct doctor_opts, common) } },
 };
 
 static const char *const level_names[] = {

@@ -33,7 +33,6 @@ static const struct config_opt opts[] = {
       .type = CONFIG_BOOL,
       .help = "replace a key pair that is already there",
       .offset = offsetof(struct keys_opts, force) },
-    CLI_COMMON_OPTS(struct keys_opts),
 };
 
 static const struct config_spec spec = {
@@ -44,6 +43,7 @@ static const struct config_spec spec = {
                 "  cocos-cli keys -k ed25519\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_common_rows, offsetof(struct keys_opts, common) } },
 };
 
 static bool type_of(const char *name, enum key_type *ret)

@@ -31,8 +31,6 @@ static const struct config_opt opts[] = {
       .arg = "name",
       .help = "name of the file",
       .offset = offsetof(struct result_opts, filename) },
-    CLI_AGENT_OPTS(struct result_opts),
-    CLI_COMMON_OPTS(struct result_opts),
 };
 
 static const struct config_spec spec = {
@@ -43,6 +41,8 @@ static const struct config_spec spec = {
                 "  cocos-cli result -o ./out -f model.zip private.pem\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_agent_rows, offsetof(struct result_opts, agent) },
+               { &cli_common_rows, offsetof(struct result_opts, common) } },
     .args_min = 1,
     .args_max = 1,
 };

@@ -291,21 +291,13 @@ static bool choose_computation(struct cli_session *s, const struct cli_agent_opt
 static bool open_client(struct cli_session *s, int *ret_status)
 {
     struct err e = ERR_INIT;
-    const struct cli_peer_opts *o = s->peer;
-    struct tls_client_config tls = { .ca = o->ca, .cert = o->cert, .key = o->key };
-    struct rpc_client_config cfg = { .target = o->url };
+    uint64_t timeout_ms = s->peer->timeout_ms;
+    struct rpc_client_config cfg = { .target = s->peer->url };
 
     *ret_status = CLI_USAGE;
-    if ((o->cert == NULL) != (o->key == NULL)) {
-        const char *prefix = is_agent(s) ? "AGENT" : "MANAGER";
-
-        err_fail(&e, ERR_KIND_INVALID,
-                 "%s_GRPC_CLIENT_CERT and %s_GRPC_CLIENT_KEY go together: only %s is set", prefix, prefix,
-                 o->cert ? "the first" : "the second");
-    } else if (open_loop(s, &e) && (!(o->ca || o->cert) || tls_client_new(&tls, &s->tls, &e))) {
+    if (rpc_peer_tls(s->peer, is_agent(s) ? "AGENT_GRPC" : "MANAGER_GRPC", &s->tls, &e) && open_loop(s, &e)) {
         cfg.tls = s->tls;
-        cfg.connect_timeout_ms = o->timeout_ms && o->timeout_ms < CONNECT_MAX_MS ? o->timeout_ms
-                                                                                 : CONNECT_MAX_MS;
+        cfg.connect_timeout_ms = timeout_ms && timeout_ms < CONNECT_MAX_MS ? timeout_ms : CONNECT_MAX_MS;
         if (rpc_client_new(&s->loop, &cfg, &s->client, &e))
             return true;
     }
@@ -336,17 +328,17 @@ bool cli_session_open(struct cli_session *s, struct cli_out *out, const struct c
                       int *ret_status)
 {
     *s = (struct cli_session){ .out = out, .peer = &opts->peer };
-    log_set_level(opts->peer.log_level);
+    log_set_level(opts->log_level);
     if (!check_agent_opts(s, opts, ret_status) || !open_client(s, ret_status) || !check_health(s, ret_status))
         return false;
     cli_out_say(out, CLI_PLAIN, "🔗 Connected to agent  %s", rpc_client_security(s->client));
     return choose_computation(s, opts, ret_status);
 }
 
-bool cli_session_open_manager(struct cli_session *s, struct cli_out *out, const struct cli_peer_opts *opts,
+bool cli_session_open_manager(struct cli_session *s, struct cli_out *out, const struct cli_manager_opts *opts,
                               int *ret_status)
 {
-    *s = (struct cli_session){ .out = out, .peer = opts };
+    *s = (struct cli_session){ .out = out, .peer = &opts->peer };
     out->peer = "manager";
     log_set_level(opts->log_level);
     if (!open_client(s, ret_status) || !check_health(s, ret_status))

@@ -24,7 +24,7 @@ struct cli_work {
 
 struct cli_session {
     struct cli_out *out;
-    const struct cli_peer_opts *peer;
+    const struct rpc_peer *peer;
     uv_loop_t loop;
     bool loop_open;
     uv_signal_t signals[2];
@@ -45,7 +45,7 @@ bool cli_session_open(struct cli_session *s, struct cli_out *out, const struct c
                       int *ret_status) MUST_CHECK;
 
 /* Likewise with a manager, which is asked nothing but whether it is there. Needs no agent. */
-bool cli_session_open_manager(struct cli_session *s, struct cli_out *out, const struct cli_peer_opts *opts,
+bool cli_session_open_manager(struct cli_session *s, struct cli_out *out, const struct cli_manager_opts *opts,
                               int *ret_status) MUST_CHECK;
 
 /*

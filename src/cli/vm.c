@@ -12,7 +12,7 @@
 
 struct vm_opts {
     struct cli_common common;
-    struct cli_peer_opts manager;
+    struct cli_manager_opts manager;
     uint64_t bytes;
 };
 
@@ -25,8 +25,6 @@ static const struct config_opt opts[] = {
       .arg = "count",
       .help = "console: at most so many from the end; 0: all that the manager keeps",
       .offset = offsetof(struct vm_opts, bytes) },
-    CLI_MANAGER_OPTS(struct vm_opts),
-    CLI_COMMON_OPTS(struct vm_opts),
 };
 
 static const struct config_spec spec = {
@@ -38,6 +36,8 @@ static const struct config_spec spec = {
                 "  cocos-cli vm console 6f1c54b2-3a0e-4a4e-9a0c-0a1b2c3d4e5f\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cli_manager_rows, offsetof(struct vm_opts, manager) },
+               { &cli_common_rows, offsetof(struct vm_opts, common) } },
     .args_min = 1,
     .args_max = 2,
 };

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "base/daemon.h"
+#include "base/dirs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/stage.h"
 #include "rsvc.h"
 #include "runner/run.h"
 
@@ -19,7 +19,7 @@
 
 struct settings {
     int log_level;
-    const char *run_dir, *state_dir, *work_dir;
+    struct dirs dirs;
     const char *socket, *socket_mode, *log_socket;
     const char *find_links, *index_url;
     uint64_t max_runtime_ms;
@@ -77,24 +77,6 @@ static const struct config_opt opts[] = {
       .arg = "path",
       .help = "the log forwarder's socket; $COCOS_RUN_DIR/log.sock when unset",
       .offset = FIELD(log_socket) },
-    { .env = "COCOS_RUN_DIR",
-      .type = CONFIG_STR,
-      .def = "/run/cocos",
-      .arg = "dir",
-      .help = "sockets",
-      .offset = FIELD(run_dir) },
-    { .env = "COCOS_STATE_DIR",
-      .type = CONFIG_STR,
-      .def = "/var/lib/cocos",
-      .arg = "dir",
-      .help = "what outlives the process",
-      .offset = FIELD(state_dir) },
-    { .env = "COCOS_WORK_DIR",
-      .type = CONFIG_STR,
-      .def = "/cocos",
-      .arg = "dir",
-      .help = "where algorithms run; the agent's",
-      .offset = FIELD(work_dir) },
 };
 
 static const struct config_spec spec = {
@@ -106,6 +88,7 @@ static const struct config_spec spec = {
                 "  cocos-runner\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &dirs_rows, FIELD(dirs) } },
 };
 
 struct program {
@@ -193,11 +176,11 @@ static bool prepare_work_dir(struct program *p, struct err *e)
 {
     char *real = NULL;
 
-    if (!run_sweep(p->set.work_dir, e))
+    if (!run_sweep(p->set.dirs.work, e))
         return err_wrap(e, "COCOS_WORK_DIR");
-    real = realpath(p->set.work_dir, NULL);
+    real = realpath(p->set.dirs.work, NULL);
     if (!real)
-        return err_fail_os(e, "COCOS_WORK_DIR '%s'", p->set.work_dir);
+        return err_fail_os(e, "COCOS_WORK_DIR '%s'", p->set.dirs.work);
     p->work_dir = mem_dup_str(real, e);
     free(real);
     return p->work_dir != NULL;
@@ -208,9 +191,8 @@ static bool open_journal(struct program *p, struct err *e)
     struct journal_config jc = { .originator = "computation-runner", .bytes_max = p->set.outbox_bytes };
     struct collector_config cc = { .timeout_ms = 0 };
 
-    p->state_dir = mem_format(e, "%s/runner", p->set.state_dir);
-    p->log_socket = p->set.log_socket && *p->set.log_socket ? mem_dup_str(p->set.log_socket, e)
-                                                            : mem_format(e, "%s/log.sock", p->set.run_dir);
+    p->state_dir = mem_format(e, "%s/runner", p->set.dirs.state);
+    p->log_socket = dirs_socket(&p->set.dirs, p->set.log_socket, "log.sock", e);
     if (!p->state_dir || !p->log_socket)
         return false;
     jc.dir = p->state_dir;
@@ -241,7 +223,6 @@ static bool parse_mode(const char *text, mode_t *ret, struct err *e)
 
 static bool open_server(struct program *p, struct err *e)
 {
-    CLEANUP(fd_done) int run_fd = -1;
     struct rpc_server_config sc = { .listen = NULL };
     struct rsvc_config rc = { .work_dir = p->work_dir,
                               .find_links = p->set.find_links,
@@ -253,13 +234,7 @@ static bool open_server(struct program *p, struct err *e)
 
     if (!parse_mode(p->set.socket_mode, &sc.socket_mode, e))
         return false;
-    if (p->set.socket && *p->set.socket) {
-        p->listen = mem_format(e, "unix:%s", p->set.socket);
-    } else {
-        if (!stage_dir_open(p->set.run_dir, 0755, &run_fd, e))
-            return err_wrap(e, "COCOS_RUN_DIR");
-        p->listen = mem_format(e, "unix:%s/runner.sock", p->set.run_dir);
-    }
+    p->listen = dirs_listen(&p->set.dirs, p->set.socket, "runner.sock", e);
     sc.listen = p->listen;
     return p->listen && rsvc_new(&p->daemon.loop, &rc, &p->service, e) &&
            rpc_server_new(&p->daemon.loop, &sc, &p->server, e) &&
