@@ -112,12 +112,9 @@ static bool tls_make(struct comp *c, struct err *e)
         .client_ca = *m->agent.client_ca_file ? m->agent.client_ca_file : NULL,
     };
 
-    if (!*m->agent.cert_file) {
-        if (cfg.client_ca)
-            log_warn("agent_config.client_ca_file is given without cert_file and key_file: it has no effect, "
-                     "users are served without TLS");
+    /* A part of TLS alone was refused with the manifest; here it would fail again, never serve plaintext. */
+    if (!*m->agent.cert_file && !*m->agent.key_file && !cfg.client_ca)
         return true;
-    }
     return tls_server_new(&cfg, &c->tls, e) || err_wrap(e, "agent_config");
 }
 

@@ -53,6 +53,15 @@ static struct key *check_key(ProtobufCBinaryData der, const char *where, struct 
     return k;
 }
 
+static void check_ca_alone(const char *file, const char *field, struct faults *f)
+{
+    if (*file)
+        faults_add(f,
+                   "agent_config.%s: given without cert_file and key_file, so users would be served without "
+                   "TLS; give both, or leave it out",
+                   field);
+}
+
 static void check_agent(const Cvms__AgentConfig *a, struct faults *f)
 {
     struct err e = ERR_INIT;
@@ -62,11 +71,15 @@ static void check_agent(const Cvms__AgentConfig *a, struct faults *f)
         faults_add(f, "agent_config.port: %s", err_text(&e));
     if (a->attested_tls)
         return;
-    /* The Go agent answers in plaintext here; whoever names half a certificate wants TLS. */
+    /* The Go agent answers in plaintext in all these cases; whoever names a part of TLS wants TLS. */
     if (*a->cert_file && !*a->key_file)
         faults_add(f, "agent_config.key_file: missing, and cert_file is given");
     if (*a->key_file && !*a->cert_file)
         faults_add(f, "agent_config.cert_file: missing, and key_file is given");
+    if (*a->cert_file || *a->key_file)
+        return;
+    check_ca_alone(a->client_ca_file, "client_ca_file", f);
+    check_ca_alone(a->server_ca_file, "server_ca_file", f);
 }
 
 static int compare_names(const void *a, const void *b)

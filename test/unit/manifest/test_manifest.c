@@ -223,6 +223,68 @@ static void check_fault(void **state)
     buf_done(&o.der);
 }
 
+/* What a manifest says of TLS either makes the agent serve TLS, or is refused: never plaintext by surprise. */
+static struct tls_case {
+    const char *name;
+    const char *cert, *key, *client_ca, *server_ca;
+    bool attested;
+    const char *want[2]; /* parts of the error; none: it is accepted */
+} tls_cases[] = {
+    /* clang-format off: a combination a line */
+    { "tls_nothing_is_plaintext", "", "", "", "", false, { NULL } },
+    { "tls_certificate", "c", "k", "", "", false, { NULL } },
+    { "tls_certificate_and_client_ca", "c", "k", "a", "", false, { NULL } },
+    { "tls_certificate_and_server_ca", "c", "k", "", "s", false, { NULL } },
+    { "tls_certificate_and_both_cas", "c", "k", "a", "s", false, { NULL } },
+    { "tls_client_ca_alone_is_refused", "", "", "a", "", false, { "agent_config.client_ca_file: " } },
+    { "tls_server_ca_alone_is_refused", "", "", "", "s", false, { "agent_config.server_ca_file: " } },
+    { "tls_both_cas_alone_are_refused",
+      "",
+      "",
+      "a",
+      "s",
+      false,
+      { "agent_config.client_ca_file: ", "agent_config.server_ca_file: " } },
+    { "tls_certificate_without_key_is_refused", "c", "", "", "", false, { "agent_config.key_file: " } },
+    { "tls_certificate_and_client_ca_without_key", "c", "", "a", "", false, { "agent_config.key_file: " } },
+    { "tls_certificate_and_server_ca_without_key", "c", "", "", "s", false, { "agent_config.key_file: " } },
+    { "tls_certificate_and_both_cas_without_key", "c", "", "a", "s", false, { "agent_config.key_file: " } },
+    { "tls_key_without_certificate_is_refused", "", "k", "", "", false, { "agent_config.cert_file: " } },
+    { "tls_key_and_client_ca_without_certificate", "", "k", "a", "", false, { "agent_config.cert_file: " } },
+    { "tls_key_and_server_ca_without_certificate", "", "k", "", "s", false, { "agent_config.cert_file: " } },
+    { "tls_key_and_both_cas_without_certificate", "", "k", "a", "s", false, { "agent_config.cert_file: " } },
+    { "tls_attested_with_nothing", "", "", "", "", true, { NULL } },
+    { "tls_attested_with_client_ca", "", "", "a", "", true, { NULL } },
+    { "tls_attested_with_all", "c", "k", "a", "s", true, { NULL } },
+    /* clang-format on */
+};
+
+static void check_tls(void **state)
+{
+    const struct tls_case *t = *state;
+    CLEANUP(buf_done) struct buf wire = BUF_INIT(MF_REQUEST_MAX);
+    struct err e = ERR_INIT;
+    struct order o;
+    struct mf *m;
+
+    order_init(&o);
+    o.req.agent_config = &o.agent;
+    o.agent.cert_file = (char *)(uintptr_t)t->cert;
+    o.agent.key_file = (char *)(uintptr_t)t->key;
+    o.agent.client_ca_file = (char *)(uintptr_t)t->client_ca;
+    o.agent.server_ca_file = (char *)(uintptr_t)t->server_ca;
+    o.agent.attested_tls = t->attested;
+    assert_true(pb_encode(&o.req.base, &wire, &e));
+    m = mf_decode(buf_slice(&wire), NULL, &e);
+    assert_int_equal(m != NULL, t->want[0] == NULL);
+    assert_int_equal(e.kind, m ? ERR_KIND_NONE : ERR_KIND_INVALID);
+    for (size_t i = 0; i < ARRAY_LEN(t->want) && t->want[i]; i++)
+        if (!strstr(err_text(&e), t->want[i]))
+            fail_msg("'%s' is not in '%s'", t->want[i], err_text(&e));
+    mf_free(m);
+    buf_done(&o.der);
+}
+
 static void PB_2_10001_datasets_are_refused(void **state)
 {
     CLEANUP(buf_done) struct buf wire = BUF_INIT(MF_REQUEST_MAX);
@@ -409,10 +471,12 @@ static void every_cut_of_a_request_is_an_error_or_a_manifest(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(fault_cases) + ARRAY_LEN(kbs_cases) + ARRAY_LEN(wire_cases) + 3];
+    struct CMUnitTest tests[ARRAY_LEN(fault_cases) + ARRAY_LEN(kbs_cases) + ARRAY_LEN(wire_cases) +
+                            ARRAY_LEN(tls_cases) + 3];
     size_t count = 0;
 
     UNIT_ROWS(tests, count, fault_cases, check_fault);
+    UNIT_ROWS(tests, count, tls_cases, check_tls);
     UNIT_ROWS(tests, count, kbs_cases, check_kbs);
     UNIT_ROWS(tests, count, wire_cases, check_wire);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(PB_2_10001_datasets_are_refused);
