@@ -1,60 +1,18 @@
 /* What config says to people: --help, and the flag they may have meant. */
 #include "base/config_int.h"
 #include "base/stage.h"
-
-enum { NAME_MAX_LEN = 48 };
-
-static size_t min2(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Inserted, lost, changed and swapped neighbouring bytes between a and b. */
-static size_t distance(struct slice a, struct slice b)
-{
-    size_t d[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
-
-    for (size_t i = 0; i <= a.len; i++)
-        d[i][0] = i;
-    for (size_t j = 0; j <= b.len; j++)
-        d[0][j] = j;
-    for (size_t i = 1; i <= a.len; i++) {
-        for (size_t j = 1; j <= b.len; j++) {
-            size_t changed = a.at[i - 1] != b.at[j - 1];
-
-            d[i][j] = min2(min2(d[i - 1][j], d[i][j - 1]) + 1, d[i - 1][j - 1] + changed);
-            if (i > 1 && j > 1 && a.at[i - 1] == b.at[j - 2] && a.at[i - 2] == b.at[j - 1])
-                d[i][j] = min2(d[i][j], d[i - 2][j - 2] + 1);
-        }
-    }
-    return d[a.len][b.len];
-}
+#include "base/text.h"
 
 const char *config_nearest(const struct config_spec *spec, struct slice name)
 {
-    static const char *const built_in[] = { "help", "version" };
+    const char *names[CONFIG_OPTS_MAX + 2] = { "help", "version" };
     struct config_opt opts[CONFIG_OPTS_MAX];
-    size_t count = config_rows_all(spec, opts);
-    const char *best = NULL;
-    size_t best_distance = name.len / 3 < 2 ? 3 : name.len / 3 + 1; /* farther is no help */
+    size_t rows = config_rows_all(spec, opts), count = 2;
 
-    if (name.len < 2 || name.len > NAME_MAX_LEN)
-        return NULL;
-    for (size_t i = 0; i < count + ARRAY_LEN(built_in); i++) {
-        const char *flag = i < count ? opts[i].flag : built_in[i - count];
-        size_t len = flag ? strlen(flag) : 0;
-
-        if (len == 0 || len > NAME_MAX_LEN)
-            continue;
-
-        size_t far = distance(name, slice_of_str(flag));
-
-        if (far < best_distance && far < len) {
-            best = flag;
-            best_distance = far;
-        }
-    }
-    return best;
+    for (size_t i = 0; i < rows; i++)
+        if (opts[i].flag)
+            names[count++] = opts[i].flag;
+    return text_nearest(name, names, count);
 }
 
 /* "number from 0 to 3" and the like, for what the table gives no word of its own. */

@@ -147,3 +147,54 @@ void text_short(struct slice text, char ret[TEXT_SHORT_SIZE])
     }
     ret[used] = '\0';
 }
+
+/* ---------------------------------------------------------------- what was meant */
+
+enum { NAME_MAX_LEN = 48 };
+
+static size_t min2(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Inserted, lost, changed and swapped neighbouring bytes between a and b. */
+static size_t distance(struct slice a, struct slice b)
+{
+    size_t d[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
+
+    for (size_t i = 0; i <= a.len; i++)
+        d[i][0] = i;
+    for (size_t j = 0; j <= b.len; j++)
+        d[0][j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        for (size_t j = 1; j <= b.len; j++) {
+            size_t changed = a.at[i - 1] != b.at[j - 1];
+
+            d[i][j] = min2(min2(d[i - 1][j], d[i][j - 1]) + 1, d[i - 1][j - 1] + changed);
+            if (i > 1 && j > 1 && a.at[i - 1] == b.at[j - 2] && a.at[i - 2] == b.at[j - 1])
+                d[i][j] = min2(d[i][j], d[i - 2][j - 2] + 1);
+        }
+    }
+    return d[a.len][b.len];
+}
+
+const char *text_nearest(struct slice name, const char *const *names, size_t count)
+{
+    const char *best = NULL;
+    size_t best_distance = name.len / 3 < 2 ? 3 : name.len / 3 + 1; /* farther is no help */
+
+    if (name.len < 2 || name.len > NAME_MAX_LEN)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(names[i]), far;
+
+        if (len == 0 || len > NAME_MAX_LEN)
+            continue;
+        far = distance(name, slice_of_str(names[i]));
+        if (far < best_distance && far < len) {
+            best = names[i];
+            best_distance = far;
+        }
+    }
+    return best;
+}

@@ -44,6 +44,9 @@ bool text_safe(struct slice text, struct buf *out, struct err *e) MUST_CHECK;
 #define TEXT_SHORT_SIZE 80
 void text_short(struct slice text, char ret[TEXT_SHORT_SIZE]);
 
+/* The one of names that name was probably meant to be; NULL when none is near, or name is one byte or over 48. */
+const char *text_nearest(struct slice name, const char *const *names, size_t count);
+
 /* Go ParseBool: 1 t T TRUE true True 0 f F FALSE false False. */
 bool text_parse_bool(struct slice text, bool *ret, struct err *e) MUST_CHECK;
 

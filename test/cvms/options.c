@@ -77,7 +77,8 @@ static const struct config_opt opts[] = {
     LIST("expect-state", "state", expect_state, "wait until an agent reports the state; in order"),
     LIST("expect-event", "type[/status]", expect_event, "wait for the event; in order"),
     LIST("expect-log", "regex", expect_log, "wait for a log line (POSIX extended); in any order"),
-    TIME("within", within_ms, "time for the expectations, from the ready line; then exit 1"),
+    { "within", 0, NULL, CONFIG_DURATION_MS, CVMS_WITHIN_DEFAULT, 0, 0, false, "duration",
+      "time for -once and the expectations, from the ready line; then exit 1", AT(within_ms) },
     BOOL("once", once, "exit 0 once all expectations are met; without any, when a computation is Complete"),
     STR("output", NULL, "text|jsonl", output,
         "how messages are shown; default: text on a terminal, else jsonl"),
@@ -226,6 +227,31 @@ static void check_serving(const struct cvms_options *o, struct cvms_faults *f)
         cvms_fault(f, "-output '%s': text or jsonl is wanted", o->output);
 }
 
+/* The names that agents answer with, of ours and of the one in Go. */
+static const char *const state_names[] = {
+    "Idle",    "ReceivingManifest", "ReceivingAlgorithm", "ReceivingData",
+    "Running", "ConsumingResults",  "Complete",           "Failed"
+};
+
+static void check_state(const char *state, struct cvms_faults *f)
+{
+    const char *near = text_nearest(slice_of_str(state), state_names, ARRAY_LEN(state_names));
+    char shown[TEXT_SHORT_SIZE];
+
+    for (size_t i = 0; i < ARRAY_LEN(state_names); i++)
+        if (strcmp(state, state_names[i]) == 0)
+            return;
+    text_short(slice_of_str(state), shown);
+    if (near)
+        cvms_fault(f, "-expect-state '%s': no agent has such a state; did you mean %s?", shown, near);
+    else
+        cvms_fault(
+            f,
+            "-expect-state '%s': no agent has such a state; Idle, ReceivingManifest, "
+            "ReceivingAlgorithm, ReceivingData, Running, ConsumingResults, Complete or Failed is wanted",
+            shown);
+}
+
 static void check_expectations(const struct cvms_options *o, struct cvms_faults *f)
 {
     for (size_t i = 0; i < o->expect_log.count; i++) {
@@ -246,12 +272,12 @@ static void check_expectations(const struct cvms_options *o, struct cvms_faults 
         if (at[0] == '\0' || at[0] == '/' || at[strlen(at) - 1] == '/')
             cvms_fault(f, "-expect-event '%s': type or type/status is wanted, as in Running/Completed", at);
     }
-    for (size_t i = 0; i < o->expect_state.count; i++) {
-        if (o->expect_state.at[i][0] == '\0')
-            cvms_fault(f, "-expect-state '': the name of a state is wanted, as in ReceivingData");
-    }
-    if (o->within_ms > 0 && !o->once &&
-        o->expect_log.count + o->expect_event.count + o->expect_state.count == 0)
+    for (size_t i = 0; i < o->expect_state.count; i++)
+        check_state(o->expect_state.at[i], f);
+    if (o->within_ms == 0)
+        cvms_fault(f, "-within '0': more than 0 is wanted");
+    else if (o->within_ms != CVMS_WITHIN_DEFAULT_MS && !o->once &&
+             o->expect_log.count + o->expect_event.count + o->expect_state.count == 0)
         cvms_fault(f, "-within is a time for expectations: give -once or an -expect-... flag");
 }
 

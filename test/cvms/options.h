@@ -8,6 +8,9 @@
 #include "base/config.h"
 #include "cvms/faults.h"
 
+#define CVMS_WITHIN_DEFAULT "10m" /* so that a script whose computation hangs ends */
+#define CVMS_WITHIN_DEFAULT_MS 600000
+
 struct cvms_options {
     /* where it serves */
     const char *host;
@@ -57,7 +60,7 @@ struct cvms_options {
     struct config_list expect_state;
     struct config_list expect_event;
     struct config_list expect_log;
-    uint64_t within_ms; /* 0: for ever */
+    uint64_t within_ms; /* counts only when something is expected */
     bool once;
     const char *output;
     int log_level;

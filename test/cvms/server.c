@@ -310,8 +310,6 @@ static void start_timers(struct cvms_server *s)
     uv_timer_init(&s->daemon.loop, &s->due);
     uv_timer_init(&s->daemon.loop, &s->within);
     s->due.data = s->within.data = s;
-    if (s->o->within_ms > 0)
-        uv_timer_start(&s->within, within_cb, s->o->within_ms, 0);
 }
 
 static void server_done(struct cvms_server *s)
@@ -335,8 +333,12 @@ static bool start(void *ctx, struct err *e)
     struct cvms_server *s = ctx;
 
     start_timers(s);
-    return cvms_wire_init(&s->wire, s->order->req, s->o->unchunked, e) &&
-           cvms_expect_init(&s->expect, s->o, e) && open_tls(s, e) && listen_and_say_so(s, e);
+    if (!cvms_wire_init(&s->wire, s->order->req, s->o->unchunked, e) ||
+        !cvms_expect_init(&s->expect, s->o, e) || !open_tls(s, e) || !listen_and_say_so(s, e))
+        return false;
+    if (cvms_expect_verdict(&s->expect) != CVMS_OPEN)
+        uv_timer_start(&s->within, within_cb, s->o->within_ms, 0);
+    return true;
 }
 
 int cvms_serve(const struct cvms_options *o, const struct cvms_order *order, enum cvms_form form)

@@ -81,6 +81,16 @@ static struct fault_case {
       { GOOD, "-within", "5s" },
       { NULL },
       { "-within is a time for expectations" } },
+    { "within_of_no_time", { GOOD, "-within", "0", "-once" }, { NULL }, { "-within '0'" } },
+    { "state_that_no_agent_has_names_the_nearest",
+      { GOOD, "-expect-state", "RecevingData", "-expect-state", "running", "-expect-state", "Complete" },
+      { NULL },
+      { "-expect-state 'RecevingData': no agent has such a state; did you mean ReceivingData?",
+        "-expect-state 'running': no agent has such a state; did you mean Running?" } },
+    { "state_like_none_lists_them_all",
+      { GOOD, "-expect-state", "Foo", "-expect-state", "" },
+      { NULL },
+      { "-expect-state 'Foo': no agent has such a state; Idle, ReceivingManifest", "-expect-state ''" } },
     { "within_with_once", { GOOD, "-within", "5s", "-once" }, { NULL }, { NULL } },
 
     /* found while the computation is made */
@@ -219,7 +229,7 @@ static void defaults_are_those_of_the_sheet(void **state)
     assert_null(o.host);
     assert_int_equal(o.port, 7001);
     assert_false(o.once);
-    assert_int_equal(o.within_ms, 0);
+    assert_int_equal(o.within_ms, CVMS_WITHIN_DEFAULT_MS);
     config_values_done(&values);
 }
 
