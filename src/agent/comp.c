@@ -482,7 +482,10 @@ bool comp_new(const struct comp_deps *deps, struct comp **ret, struct err *e)
     c->work = (struct work)WORK_INIT;
     c->result = (struct work_result){ -1, 0 };
     uv_timer_init(deps->loop, &c->stop_timer);
-    c->stop_timer.data = c;
+    uv_timer_init(deps->loop, &c->stall_timer);
+    c->stop_timer.data = c->stall_timer.data = c;
+    c->uploads_admitted.what = "uploads";
+    c->downloads_admitted.what = "downloads of the result";
     if (work_open(deps->cfg->work_dir, &c->work, e) && rpc_client_new(deps->loop, &runner, &c->runner, e) &&
         rpc_client_new(deps->loop, &attester, &c->attester, e)) {
         *ret = c;
@@ -516,10 +519,11 @@ void comp_free(struct comp *c, void (*freed)(void *ctx), void *ctx)
     c->freed = freed;
     c->freed_ctx = ctx;
     forget_mf(c);
-    c->open_parts = 1U + (c->runner != NULL) + (c->attester != NULL);
+    c->open_parts = 2U + (c->runner != NULL) + (c->attester != NULL);
     if (c->runner)
         rpc_client_free(c->runner, part_freed, c);
     if (c->attester)
         rpc_client_free(c->attester, part_freed, c);
     uv_close((uv_handle_t *)&c->stop_timer, timer_closed);
+    uv_close((uv_handle_t *)&c->stall_timer, timer_closed);
 }

@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "agent/admit.h"
 #include "agent/auth.h"
 #include "agent/comp.h"
 #include "agent/job.h"
@@ -48,7 +49,8 @@ struct comp {
     void (*unlistened)(void *ctx);
     void *unlistened_ctx;
     struct upload *uploads;
-    size_t upload_count;
+    struct admit uploads_admitted, downloads_admitted;
+    uv_timer_t stall_timer; /* while there are uploads */
     size_t attest_count;
     struct rpc_call *granted_call; /* between a method's allow and its open */
     struct auth_grant granted;
@@ -112,8 +114,10 @@ void comp_drain(struct comp *c);
 /* Once drained: lets go of the listener. */
 void comp_unlisten(struct comp *c, void (*done)(void *ctx), void *ctx);
 
-/* upload.c: what may come in, decided before the first message. */
+/* allow.c: who may call, what may come in, decided before the first message. */
 bool upload_allow(struct rpc_call *call, struct comp *c, enum fsm_rpc kind, struct rpc_status *ret);
+
+/* upload.c */
 void upload_open_algo(struct rpc_call *call, void *service);
 void upload_open_data(struct rpc_call *call, void *service);
 void upload_abort_all(struct comp *c, const char *why);

@@ -17,6 +17,7 @@ struct agent_config {
     bool grpc_port_given;
     bool grpc_reflection;
     bool require_bound_signatures;
+    uint64_t upload_idle_ms; /* 0: for ever */
     const char *cvm_id;
     const char *cvm_url;
     const char *cvm_client_cert;

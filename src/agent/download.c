@@ -172,7 +172,7 @@ bool download_start(uv_loop_t *loop, struct rpc_call *call, struct download_sour
 
 struct result_call {
     struct comp *c;
-    uint64_t number;
+    struct admit_seat seat;
     uint64_t started_ms;
 };
 
@@ -184,6 +184,7 @@ static void result_ended(const struct rpc_status *status, void *ctx)
     comp_log_method(c, "Result", r->started_ms, status->code == RPC_OK ? "" : status->message);
     if (status->code == RPC_OK && c->ending == END_NONE && c->state == FSM_CONSUMING_RESULTS)
         comp_event(c, FSM_RESULTS_CONSUMED);
+    admit_leave(&c->downloads_admitted, &r->seat);
     mem_free(r);
     comp_task_end(c);
 }
@@ -221,7 +222,8 @@ void download_open_result(struct rpc_call *call, void *service)
         return;
     }
     c->granted_call = NULL;
-    *r = (struct result_call){ c, c->number, comp_now_ms(c) };
+    *r = (struct result_call){ .c = c, .started_ms = comp_now_ms(c) };
+    admit_take(&c->downloads_admitted, &r->seat, &c->granted);
     comp_task_begin(c);
     rpc_call_on(call, &events, r);
     rpc_call_want(call);

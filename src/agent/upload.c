@@ -6,13 +6,13 @@
 
 #include "agent/comp_int.h"
 #include "agent/match.h"
+#include "agent/stall.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
 #include "base/text.h"
 #include "base/zip.h"
 
-#define UPLOADS_MAX 64
 #define REQUIREMENTS_MAX ((uint64_t)16 * 1024 * 1024)
 #define WRITEBACK_EVERY ((uint64_t)8 * 1024 * 1024)
 #define CACHED_MAX ((uint64_t)64 * 1024 * 1024) /* of a file, for whoever reads it next */
@@ -21,6 +21,9 @@
 /* Messages that wait for the pool: no more is asked for when these many bytes or messages do. */
 #define BATCH_BYTES ((size_t)3 * 1024 * 1024)
 #define BATCH_COUNT 16
+
+/* How often silence is looked for within the time of silence that is borne. */
+#define STALL_LOOKS 8
 
 /* Of all uploads together; while that much waits, nobody is asked for more. */
 #define HELD_MAX ((size_t)16 * 1024 * 1024)
@@ -47,6 +50,8 @@ struct upload {
     enum fsm_rpc kind;
     struct auth_grant grant;
     struct auth_proof proof; /* borrows from the call's metadata */
+    struct admit_seat seat;
+    struct stall stall;
     bool decompress;
     uint64_t started_ms;
     struct stage_file file;
@@ -76,55 +81,6 @@ struct upload {
 static const char *method_of(const struct upload *u)
 {
     return u->kind == FSM_RPC_ALGO ? "Algo" : "Data";
-}
-
-/* ------------------------------------------------------------------ allowed at all? */
-
-static void refuse(struct rpc_status *ret, enum rpc_code code, const char *text)
-{
-    ret->code = code;
-    snprintf(ret->message, sizeof(ret->message), "%s", text);
-}
-
-bool upload_allow(struct rpc_call *call, struct comp *c, enum fsm_rpc kind, struct rpc_status *ret)
-{
-    static const enum auth_role roles[] = {
-        [FSM_RPC_ALGO] = AUTH_ALGORITHM, [FSM_RPC_DATA] = AUTH_DATA, [FSM_RPC_RESULT] = AUTH_CONSUMER
-    };
-    static const char *const names[] = {
-        [FSM_RPC_ALGO] = "Algo", [FSM_RPC_DATA] = "Data", [FSM_RPC_RESULT] = "Result"
-    };
-    uint64_t started = comp_now_ms(c);
-    struct auth_proof proof;
-    const char *text = NULL;
-    bool ok;
-
-    auth_proof_read(rpc_call_metadata(call), &proof);
-    ok = auth_check(c->auth, roles[kind], &proof, clock_wall_ns(c->d.clock) / 1000000000, &c->granted, ret);
-    if (ok && !c->granted.bound && auth_take_warning(c->auth))
-        log_warn("a user of computation %s signed in the plain form, which can be replayed; "
-                 "AGENT_REQUIRE_BOUND_SIGNATURES=true refuses it",
-                 c->mf->id);
-    /* Before anything is received, so that nobody sends gigabytes for nothing (D-11). */
-    if (ok &&
-        !fsm_allows(c->ending == END_NONE ? c->state : FSM_RECEIVING_MANIFEST, kind, &ret->code, &text)) {
-        if (!text)
-            ret->code = c->failure.code;
-        refuse(ret, ret->code, text ? text : c->failure.message);
-        ok = false;
-    }
-    if (ok && kind == FSM_RPC_ALGO && c->algo != SLOT_PENDING) {
-        refuse(ret, RPC_UNKNOWN, "all expected manifest Items have been received");
-        ok = false;
-    }
-    if (ok && kind != FSM_RPC_RESULT && c->upload_count >= UPLOADS_MAX) {
-        refuse(ret, RPC_RESOURCE_EXHAUSTED, "64 uploads are under way already; try again later");
-        ok = false;
-    }
-    c->granted_call = ok ? call : NULL;
-    if (!ok)
-        comp_log_method(c, names[kind], started, ret->message);
-    return ok;
 }
 
 /* ------------------------------------------------------------------ answers */
@@ -169,7 +125,9 @@ static void upload_free(struct upload *u)
     while (*at != u)
         at = &(*at)->next;
     *at = u->next;
-    c->upload_count--;
+    admit_leave(&c->uploads_admitted, &u->seat);
+    if (!c->uploads)
+        uv_timer_stop(&c->stall_timer);
     stage_file_done(&u->file);
     stage_file_done(&u->extra);
     hash_free(u->hash);
@@ -207,6 +165,43 @@ static void succeed(struct upload *u)
         return;
     u->answered = true;
     rpc_call_reply(u->call, &empty);
+}
+
+/* ------------------------------------------------------------------ silence */
+
+static void fail_stalled(struct upload *u, uint64_t limit_ms)
+{
+    char limit[32], came[24], text[160];
+
+    text_format_duration_ms(limit_ms, limit);
+    text_format_bytes(rpc_call_bytes_received(u->call), came);
+    snprintf(
+        text, sizeof(text),
+        "the upload has stalled: after %s no byte came for %s (AGENT_UPLOAD_IDLE_TIMEOUT); send it again",
+        came, limit);
+    fail(u, RPC_DEADLINE_EXCEEDED, text);
+}
+
+static void look_for_stalls(uv_timer_t *timer)
+{
+    struct comp *c = timer->data;
+    uint64_t limit = c->d.cfg->upload_idle_ms, now = comp_now_ms(c);
+
+    for (struct upload *u = c->uploads, *next; u; u = next) {
+        next = u->next;
+        if (u->call && !u->answered &&
+            stall_look(&u->stall, now, rpc_call_bytes_received(u->call),
+                       rpc_call_is_waiting(u->call) && !u->half_closed, limit))
+            fail_stalled(u, limit);
+    }
+}
+
+static void watch_for_stalls(struct comp *c)
+{
+    uint64_t step = c->d.cfg->upload_idle_ms / STALL_LOOKS;
+
+    if (c->d.cfg->upload_idle_ms > 0 && !uv_is_active((uv_handle_t *)&c->stall_timer))
+        uv_timer_start(&c->stall_timer, look_for_stalls, step + 1, step + 1);
 }
 
 void upload_abort_all(struct comp *c, const char *why)
@@ -582,7 +577,8 @@ static bool name_take(struct upload *u, struct slice name, struct err *e, struct
         u->filename[name.len] = '\0';
     }
     u->named = true;
-    if (auth_grant_filename(u->c->auth, &u->proof, slice_of_str(u->filename), &u->grant, denied))
+    if (auth_grant_filename(u->c->auth, &u->proof, slice_of_str(u->filename), &u->grant, denied) &&
+        admit_prove(&u->c->uploads_admitted, &u->seat, &u->grant, denied))
         return true;
     return err_fail(e, ERR_KIND_UNVERIFIED, "%s", denied->message);
 }
@@ -676,6 +672,21 @@ static bool begin(struct upload *u, struct err *e)
            err_wrap(e, "error creating dataset file");
 }
 
+/* Whoever has not proven himself for longest makes way for one more of his kind. */
+static void make_way(struct comp *c)
+{
+    const struct admit_seat *seat = admit_in_the_way(&c->uploads_admitted);
+
+    for (struct upload *u = c->uploads; seat && u; u = u->next)
+        if (&u->seat == seat) {
+            admit_leave(&c->uploads_admitted, &u->seat);
+            fail(u, RPC_RESOURCE_EXHAUSTED,
+                 "the upload gave way to another: too many wait for their first message, by which their "
+                 "signature can be checked; send it again");
+            return;
+        }
+}
+
 static void upload_open(struct rpc_call *call, struct comp *c, enum fsm_rpc kind)
 {
     static const struct rpc_call_events events = { .message = on_message,
@@ -695,13 +706,15 @@ static void upload_open(struct rpc_call *call, struct comp *c, enum fsm_rpc kind
                           .kind = kind,
                           .grant = c->granted,
                           .started_ms = comp_now_ms(c),
+                          .stall = stall_begin(comp_now_ms(c)),
                           .half_failure = ERR_INIT,
                           .file = STAGE_FILE_INIT,
                           .extra = STAGE_FILE_INIT };
     c->granted_call = NULL;
     c->uploads = u;
-    c->upload_count++;
+    admit_take(&c->uploads_admitted, &u->seat, &u->grant);
     comp_task_begin(c);
+    watch_for_stalls(c);
     auth_proof_read(rpc_call_metadata(call), &u->proof);
     rpc_call_on(call, &events, u);
     if (!begin(u, &e)) {
@@ -709,6 +722,7 @@ static void upload_open(struct rpc_call *call, struct comp *c, enum fsm_rpc kind
         return;
     }
     rpc_call_want(call);
+    make_way(c);
 }
 
 void upload_open_algo(struct rpc_call *call, void *service)

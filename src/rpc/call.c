@@ -228,6 +228,7 @@ void rpc_call_take(struct rpc_call *c, struct slice in)
     struct err e = ERR_INIT;
     bool more = true;
 
+    c->bytes_received += in.len;
     take_backlog(c);
     while (more && in.len > 0 && c->wanted && c->backlog.len == 0 && !is_deaf(c)) {
         size_t before = in.len;
@@ -245,6 +246,16 @@ void rpc_call_take(struct rpc_call *c, struct slice in)
         fault(c, RPC_RESOURCE_EXHAUSTED, err_text(&e));
     else
         charge(c);
+}
+
+uint64_t rpc_call_bytes_received(const struct rpc_call *c)
+{
+    return c->bytes_received;
+}
+
+bool rpc_call_is_waiting(const struct rpc_call *c)
+{
+    return c->wanted;
 }
 
 static void settle_server(struct rpc_call *c)

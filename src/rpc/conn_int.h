@@ -130,7 +130,8 @@ struct rpc_call {
     size_t held;        /* charged to the connection    */
     size_t unconsumed;  /* bytes the window still counts */
     uint64_t received;  /* messages delivered        */
-    bool single;        /* exactly one message must come */
+    uint64_t bytes_received;
+    bool single; /* exactly one message must come */
     bool gzip;
     bool wanted;
     bool delivering;

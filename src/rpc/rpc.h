@@ -122,6 +122,10 @@ void rpc_call_on(struct rpc_call *c, const struct rpc_call_events *events, void 
 /* Asks for one more message. Asking again before it came changes nothing. */
 void rpc_call_want(struct rpc_call *c);
 
+/* Bytes that have come as messages of this call; and whether one was asked for and is not whole yet. */
+uint64_t rpc_call_bytes_received(const struct rpc_call *c);
+bool rpc_call_is_waiting(const struct rpc_call *c);
+
 /* False when the queue is full: wait for `writable`. */
 bool rpc_call_can_send(const struct rpc_call *c);
 

@@ -84,6 +84,14 @@ class Manifest(AgentTestCase):
         self.refused(request, "agent_config", "/nonexistent/")
         self.order()
 
+    def test_ca_without_certificate_is_never_served_in_plaintext(self):
+        self.start_agent()
+        for field in ("client_ca_file", "server_ca_file"):
+            request = self.request()
+            setattr(request.agent_config, field, "/etc/certs/ca.pem")
+            self.refused(request, f"agent_config.{field}: given without cert_file and key_file")
+        self.order()
+
     def test_port_in_use_is_told(self):
         import socket
         with socket.socket() as s:
@@ -285,20 +293,77 @@ class Users(AgentTestCase):
             ask(b"\x7a\x80\x80\x02" + b"x" * 32768, timeout=harness.deadline(15))))
         self.algo()
 
-    def test_uploads_at_once_are_counted(self):
-        go_on, calls = threading.Event(), []
+    def hold(self, count, method, message, md):
+        """Calls that send one message and then nothing, until the test is over."""
+        go_on = threading.Event()
         self.addCleanup(go_on.set)
         def slow():
-            yield self.caller.pb.AlgoRequest(algorithm=self.algorithm[:3])
+            if message is not None:
+                yield message
             go_on.wait(harness.deadline(60))
-        for _ in range(64):
-            calls.append(self.caller.stub.Algo.future(slow(), metadata=plain(self.algo_key, ALGORITHM)))
-        harness.wait_until(lambda: len(self.staged()) == 128, what="64 uploads")
-        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "64 uploads are under way already", self.algo)
+        self.held = [method.future(slow(), metadata=md) for _ in range(count)]  # one that is forgotten is cancelled
+        return self.held
+
+    def test_one_user_has_a_share_of_the_uploads_at_once(self):
+        calls = self.hold(16, self.caller.stub.Algo, self.caller.pb.AlgoRequest(algorithm=self.algorithm[:3]),
+                          plain(self.algo_key, ALGORITHM))
+        harness.wait_until(lambda: len(self.staged()) == 32, what="16 uploads")
+        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "16 uploads with this key are under way already",
+                           self.algo)
         for call in calls:
             call.cancel()
         harness.wait_until(lambda: self.files() == [], what="an empty working directory")
         self.algo()
+
+    def test_provider_who_stalls_keeps_no_other_out(self):
+        self.cvms.stop_computation()
+        other = Key()
+        request = self.request("2")
+        request.datasets[1].userKey = other.der
+        self.order(request)
+        self.caller = self.users()
+        self.algo()
+        (a, a_bytes), (b, b_bytes) = self.datasets
+        self.hold(16, self.caller.stub.Data, self.caller.pb.DataRequest(dataset=b"1", filename=a),
+                  plain(self.data_key, DATA))
+        harness.wait_until(lambda: len(self.staged()) == 16, what="16 uploads")
+        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "16 uploads with this key", self.data, a_bytes, a)
+        self.data(b_bytes, b, other)
+
+    def test_upload_whose_signature_can_t_be_checked_yet_gives_way(self):
+        """A bound signature names the file, which comes with the first message: until then anyone may say anything."""
+        self.algo()
+        name, content = self.datasets[0]
+        forged = bound(Key(), DATA, content=content, filename=name)
+        held = self.hold(40, self.caller.stub.Data, None, forged)
+        harness.wait_until(lambda: sum(c.done() for c in held) == 24, what="24 uploads that gave way")
+        for call in held:
+            if call.done():
+                self.assertEqual(call.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+                self.assertTrue(call.details().startswith("the upload gave way to another"), call.details())
+        self.data(content, name, md=bound(self.data_key, DATA, content=content, filename=name))
+
+    def test_unknown_algorithm_type_is_refused_before_a_byte(self):
+        for kind, code, text in (("cobol", grpc.StatusCode.INVALID_ARGUMENT,
+                                  "unknown algorithm type 'cobol': bin, python, wasm or docker is wanted"),
+                                 ("BIN", grpc.StatusCode.INVALID_ARGUMENT, "unknown algorithm type 'BIN'"),
+                                 ("wasm", grpc.StatusCode.UNIMPLEMENTED,
+                                  "algorithm type 'wasm' is not built into this agent yet"),
+                                 ("docker", grpc.StatusCode.UNIMPLEMENTED, "algorithm type 'docker'")):
+            with self.subTest(kind=kind):
+                self.assert_status(code, text, self.algo, plain(self.algo_key, ALGORITHM) + [("algo_type", kind)])
+        self.assertEqual(self.files(), [])
+        self.assertEqual(self.cvms.state(), "ReceivingAlgorithm")
+        self.algo(plain(self.algo_key, ALGORITHM) + [("algo_type", "python")])
+
+    def test_type_of_the_manifest_counts_when_the_upload_names_none(self):
+        self.cvms.stop_computation()
+        request = self.request("2")
+        request.algorithm.algo_type = "cobol"
+        self.order(request)
+        self.caller = self.users()
+        self.assert_status(grpc.StatusCode.INVALID_ARGUMENT, "unknown algorithm type 'cobol'", self.algo)
+        self.algo(plain(self.algo_key, ALGORITHM) + [("algo_type", "bin")])
 
     def test_archive_that_is_none_can_be_sent_anew(self):
         self.algo()
@@ -456,6 +521,25 @@ class Settings(harness.TestCase):
     def test_unusable_state_directory_ends_it(self):
         done = self.run_program("cocos-agent", env={"COCOS_STATE_DIR": "/proc/nowhere"}, expect=1)
         self.assertIn("state directory", done.stdout)
+
+
+class Stalls(AgentTestCase):
+    def test_upload_that_stalls_is_ended_and_leaves_nothing(self):
+        self.start_agent(AGENT_UPLOAD_IDLE_TIMEOUT="300ms")
+        self.order()
+        caller, go_on = self.users(), threading.Event()
+        self.addCleanup(go_on.set)
+        for first in ([], [caller.pb.AlgoRequest(algorithm=self.algorithm[:3])]):
+            with self.subTest(messages=len(first)):
+                def stalling(first=first):
+                    yield from first
+                    go_on.wait(harness.deadline(60))
+                call = caller.stub.Algo.future(stalling(), metadata=plain(self.algo_key, ALGORITHM))
+                self.assertEqual(call.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+                self.assertTrue(call.details().startswith("the upload has stalled: after "), call.details())
+                self.assertIn("no byte came for 300ms (AGENT_UPLOAD_IDLE_TIMEOUT)", call.details())
+        harness.wait_until(lambda: self.files() == [], what="an empty working directory")
+        self.assertEqual(self.cvms.state(), "ReceivingAlgorithm")
 
 
 if __name__ == "__main__":
