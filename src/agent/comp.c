@@ -486,7 +486,7 @@ bool comp_new(const struct comp_deps *deps, struct comp **ret, struct err *e)
     c->stop_timer.data = c->stall_timer.data = c;
     c->uploads_admitted.what = "uploads";
     c->downloads_admitted.what = "downloads of the result";
-    if (work_open(deps->cfg->work_dir, &c->work, e) && rpc_client_new(deps->loop, &runner, &c->runner, e) &&
+    if (work_open(deps->cfg->dirs.work, &c->work, e) && rpc_client_new(deps->loop, &runner, &c->runner, e) &&
         rpc_client_new(deps->loop, &attester, &c->attester, e)) {
         *ret = c;
         return true;

@@ -2,7 +2,6 @@
 
 #include "agent/proxy.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "manifest/faults.h"
 #include "rpc/dial.h"
 
@@ -17,24 +16,6 @@
     }
 
 static const struct config_opt opts[] = {
-    { .env = "COCOS_RUN_DIR",
-      .type = CONFIG_STR,
-      .def = "/run/cocos",
-      .arg = "dir",
-      .help = "sockets, and agent.addr",
-      .offset = AT(run_dir) },
-    { .env = "COCOS_STATE_DIR",
-      .type = CONFIG_STR,
-      .def = "/var/lib/cocos",
-      .arg = "dir",
-      .help = "what must survive a crash",
-      .offset = AT(state_dir) },
-    { .env = "COCOS_WORK_DIR",
-      .type = CONFIG_STR,
-      .def = "/cocos",
-      .arg = "dir",
-      .help = "algorithm, datasets and results; shared with the runner",
-      .offset = AT(work_dir) },
     { .env = "AGENT_LOG_LEVEL",
       .type = CONFIG_LEVEL,
       .def = "debug",
@@ -80,48 +61,6 @@ static const struct config_opt opts[] = {
       .arg = "duration",
       .help = "an upload of which no byte comes for so long is ended; 0: never",
       .offset = AT(upload_idle_ms) },
-    { .env = "AGENT_CVM_ID",
-      .type = CONFIG_STR,
-      .def = "",
-      .arg = "id",
-      .help = "this machine's name at the CVMS",
-      .offset = AT(cvm_id) },
-    { .env = "AGENT_CVM_GRPC_URL",
-      .type = CONFIG_STR,
-      .def = "localhost:7001",
-      .arg = "host:port",
-      .help = "the CVMS",
-      .offset = AT(cvm_url) },
-    { .env = "AGENT_CVM_GRPC_TIMEOUT",
-      .type = CONFIG_DURATION_MS,
-      .def = "60s",
-      .arg = "duration",
-      .help = "how long connecting to the CVMS may take",
-      .offset = AT(cvm_timeout_ms) },
-    { .env = "AGENT_CVM_GRPC_CLIENT_CERT",
-      .type = CONFIG_STR,
-      .def = "",
-      .arg = "file",
-      .help = "client certificate for the CVMS, PEM",
-      .offset = AT(cvm_client_cert) },
-    { .env = "AGENT_CVM_GRPC_CLIENT_KEY",
-      .type = CONFIG_STR,
-      .def = "",
-      .arg = "file",
-      .help = "its key, PEM",
-      .offset = AT(cvm_client_key) },
-    { .env = "AGENT_CVM_GRPC_SERVER_CA_CERTS",
-      .type = CONFIG_STR,
-      .def = "",
-      .arg = "file",
-      .help = "whom to trust as CVMS, PEM",
-      .offset = AT(cvm_server_ca) },
-    { .env = "AGENT_CVM_RECONNECT_DELAY",
-      .type = CONFIG_DURATION_MS,
-      .def = "5s",
-      .arg = "duration",
-      .help = "about how long to wait before connecting again",
-      .offset = AT(cvm_reconnect_delay_ms) },
     { .env = "ATTESTATION_SERVICE_SOCKET",
       .type = CONFIG_STR,
       .arg = "path",
@@ -190,27 +129,17 @@ static const struct config_spec spec = {
                 "    AGENT_GRPC_HOST=127.0.0.1 AGENT_GRPC_PORT=0 cocos-agent\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
+    .parts = { { &cvms_settings_rows, AT(cvms) }, { &dirs_rows, AT(dirs) } },
 };
 
-/* Path of a socket in the run directory, where none is given. */
+/* Makes *path that of a socket in the run directory, where none is given. */
 static bool socket_default(const char **path, const struct agent_config *cfg, const char *name,
                            struct config_values *values, struct err *e)
 {
-    void **grown;
-    char *made;
+    char *made = dirs_socket(&cfg->dirs, *path, name, e);
 
-    if (*path && **path)
-        return true;
-    made = mem_format(e, "%s/%s", cfg->run_dir, name);
-    if (!made)
+    if (!made || !config_values_own(values, made, e))
         return false;
-    grown = mem_resize(values->owned, (values->owned_count + 1) * sizeof(*grown), e);
-    if (!grown) {
-        mem_free(made);
-        return false;
-    }
-    values->owned = grown;
-    values->owned[values->owned_count++] = made;
     *path = made;
     return true;
 }
@@ -220,10 +149,10 @@ static void check_addresses(const struct agent_config *cfg, struct faults *f)
     struct rpc_address unused;
     struct err e = ERR_INIT;
 
-    if (!rpc_address_parse(cfg->cvm_url, &unused, &e))
+    if (!rpc_address_parse(cfg->cvms.peer.url, &unused, &e))
         faults_add(f, "environment AGENT_CVM_GRPC_URL: %s", err_text(&e));
     err_clear(&e);
-    if (proxy_wanted(cfg->https_proxy, cfg->no_proxy, cfg->cvm_url) &&
+    if (proxy_wanted(cfg->https_proxy, cfg->no_proxy, cfg->cvms.peer.url) &&
         !rpc_proxy_parse(cfg->https_proxy, &unused, &e))
         faults_add(f, "environment HTTPS_PROXY: %s", err_text(&e));
 }
@@ -231,25 +160,14 @@ static void check_addresses(const struct agent_config *cfg, struct faults *f)
 static bool check_together(const struct agent_config *cfg, struct err *e)
 {
     struct faults f = FAULTS_INIT;
+    struct err peer = ERR_INIT;
 
     check_addresses(cfg, &f);
-    if (*cfg->cvm_client_cert && !*cfg->cvm_client_key)
-        faults_add(&f,
-                   "environment AGENT_CVM_GRPC_CLIENT_KEY: missing, and AGENT_CVM_GRPC_CLIENT_CERT is set");
-    if (*cfg->cvm_client_key && !*cfg->cvm_client_cert)
-        faults_add(&f,
-                   "environment AGENT_CVM_GRPC_CLIENT_CERT: missing, and AGENT_CVM_GRPC_CLIENT_KEY is set");
-    if (cfg->cvm_reconnect_delay_ms == 0)
+    if (!rpc_peer_check(&cfg->cvms.peer, CVMS_SETTINGS_PEER, &peer))
+        faults_add(&f, "environment %s", err_text(&peer));
+    if (cfg->cvms.reconnect_delay_ms == 0)
         faults_add(&f, "environment AGENT_CVM_RECONNECT_DELAY: '0': more than 0 is wanted");
     return faults_none(&f, e);
-}
-
-static bool was_given(const struct config_values *values, size_t field)
-{
-    for (size_t i = 0; i < ARRAY_LEN(opts); i++)
-        if (opts[i].offset == field)
-            return values->origin[i] != NULL;
-    return false;
 }
 
 enum config_outcome agent_config_read(int argc, char *const *argv, char *const *env, struct agent_config *ret,
@@ -259,7 +177,7 @@ enum config_outcome agent_config_read(int argc, char *const *argv, char *const *
 
     if (outcome != CONFIG_RUN)
         return outcome;
-    ret->grpc_port_given = was_given(values, AT(grpc_port));
+    ret->grpc_port_given = config_given(&spec, values, AT(grpc_port));
     if (!check_together(ret, e) ||
         !socket_default(&ret->attestation_socket, ret, "attestation.sock", values, e) ||
         !socket_default(&ret->log_socket, ret, "log.sock", values, e) ||

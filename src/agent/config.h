@@ -4,12 +4,12 @@
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
 
-#include "base/config.h"
+#include "base/dirs.h"
+#include "journal/cvms_settings.h"
 
 struct agent_config {
-    const char *run_dir;
-    const char *state_dir;
-    const char *work_dir;
+    struct dirs dirs;
+    struct cvms_settings cvms;
     int log_level;
     uint64_t vmpl;
     const char *grpc_host;
@@ -18,13 +18,6 @@ struct agent_config {
     bool grpc_reflection;
     bool require_bound_signatures;
     uint64_t upload_idle_ms; /* 0: for ever */
-    const char *cvm_id;
-    const char *cvm_url;
-    const char *cvm_client_cert;
-    const char *cvm_client_key;
-    const char *cvm_server_ca;
-    uint64_t cvm_timeout_ms;
-    uint64_t cvm_reconnect_delay_ms;
     const char *attestation_socket;
     const char *log_socket;
     const char *runner_socket;

@@ -183,7 +183,8 @@ static void say_connected(struct cvms *v)
         return;
     v->said_connected = true;
     v->last_error[0] = '\0';
-    log_record(LOG_INFO, "connected", (const struct log_field[]){ LOG_STR("addr", v->d.cfg->cvm_url) }, 1);
+    log_record(LOG_INFO, "connected", (const struct log_field[]){ LOG_STR("addr", v->d.cfg->cvms.peer.url) },
+               1);
 }
 
 static void replies_acked(void *ctx)
@@ -245,8 +246,8 @@ static void on_closed(struct rpc_call *call, const struct rpc_status *status, co
     chunks_init(&v->chunks, 0);
     uv_timer_stop(&v->expire);
     if (v->said_connected || strcmp(v->last_error, status->message) != 0)
-        log_warn("stream to the CVMS at %s ended: %s: %s", v->d.cfg->cvm_url, rpc_code_name(status->code),
-                 *status->message ? status->message : "closed by the CVMS");
+        log_warn("stream to the CVMS at %s ended: %s: %s", v->d.cfg->cvms.peer.url,
+                 rpc_code_name(status->code), *status->message ? status->message : "closed by the CVMS");
     snprintf(v->last_error, sizeof(v->last_error), "%s", status->message);
     rpc_client_disconnect(v->client);
     try_again(v);
@@ -262,11 +263,11 @@ static void connect_now(struct cvms *v)
     bool ok;
 
     v->said_connected = false;
-    ok = (!*v->d.cfg->cvm_id || rpc_md_add_str(&md, "job-id", v->d.cfg->cvm_id, &e)) &&
+    ok = (!*v->d.cfg->cvms.id || rpc_md_add_str(&md, "job-id", v->d.cfg->cvms.id, &e)) &&
          rpc_client_call(v->client, PROCESS, &md, 0, &events, v, &v->call, &e);
     rpc_md_done(&md);
     if (!ok) {
-        log_error("open a stream to the CVMS at %s: %s", v->d.cfg->cvm_url, err_text(&e));
+        log_error("open a stream to the CVMS at %s: %s", v->d.cfg->cvms.peer.url, err_text(&e));
         v->call = NULL;
         try_again(v);
         return;
@@ -289,7 +290,7 @@ static void again_due(uv_timer_t *timer)
 /* Between three and five quarters of the delay, so that many agents don't come back as one. */
 static void try_again(struct cvms *v)
 {
-    uint64_t delay = v->d.cfg->cvm_reconnect_delay_ms, random = 0;
+    uint64_t delay = v->d.cfg->cvms.reconnect_delay_ms, random = 0;
 
     if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
         random = (uint64_t)clock_wall_ns(v->d.clock);
@@ -307,7 +308,7 @@ static void greeted(void *ctx)
 
 void cvms_start(struct cvms *v)
 {
-    log_info("connecting to the CVMS at %s %s", v->d.cfg->cvm_url, rpc_client_security(v->client));
+    log_info("connecting to the CVMS at %s %s", v->d.cfg->cvms.peer.url, rpc_client_security(v->client));
     greeting_send(v->d.loop, v->d.cfg, v->d.replies, greeted, v, &v->greeting);
 }
 
@@ -329,18 +330,14 @@ void cvms_carry_journal(struct cvms *v, bool carry)
 static bool client_make(struct cvms *v, struct err *e)
 {
     const struct agent_config *cfg = v->d.cfg;
-    struct tls_client_config tls = {
-        .ca = *cfg->cvm_server_ca ? cfg->cvm_server_ca : NULL,
-        .cert = *cfg->cvm_client_cert ? cfg->cvm_client_cert : NULL,
-        .key = *cfg->cvm_client_key ? cfg->cvm_client_key : NULL,
-    };
     struct rpc_client_config client = {
-        .target = cfg->cvm_url,
-        .connect_timeout_ms = cfg->cvm_timeout_ms,
-        .http_proxy = proxy_wanted(cfg->https_proxy, cfg->no_proxy, cfg->cvm_url) ? cfg->https_proxy : NULL,
+        .target = cfg->cvms.peer.url,
+        .connect_timeout_ms = cfg->cvms.peer.timeout_ms,
+        .http_proxy = proxy_wanted(cfg->https_proxy, cfg->no_proxy, cfg->cvms.peer.url) ? cfg->https_proxy
+                                                                                        : NULL,
     };
 
-    if ((tls.ca || tls.cert) && !tls_client_new(&tls, &v->tls, e))
+    if (!rpc_peer_tls(&cfg->cvms.peer, CVMS_SETTINGS_PEER, &v->tls, e))
         return err_wrap(e, "connection to the CVMS");
     client.tls = v->tls;
     return rpc_client_new(v->d.loop, &client, &v->client, e);

@@ -80,7 +80,7 @@ static bool ask(struct greeting *g, uv_loop_t *loop, const struct agent_config *
     CLEANUP(buf_done) struct buf body = BUF_INIT(4096);
     uint8_t tee[64], vtpm[32];
 
-    if (!target || !stage_read_file(cfg->cvm_client_cert, &file, e) ||
+    if (!target || !stage_read_file(cfg->cvms.peer.cert, &file, e) ||
         !tls_pem_serial(buf_slice(&file), g->serial, e) ||
         !hash_bytes(HASH_SHA512, buf_slice(&file), tee, e) ||
         !hash_bytes(HASH_SHA256, buf_slice(&file), vtpm, e))
@@ -108,7 +108,7 @@ void greeting_send(uv_loop_t *loop, const struct agent_config *cfg, struct outbo
     *g = (struct greeting){
         .replies = replies, .report = BUF_INIT(RPC_MESSAGE_MAX_DEFAULT), .done = done, .ctx = ctx
     };
-    if (*cfg->cvm_client_cert) {
+    if (cfg->cvms.peer.cert) {
         if (ask(g, loop, cfg, &e)) {
             *ret = g;
             return;

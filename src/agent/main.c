@@ -81,9 +81,9 @@ static void waiting_for_manifest(void *ctx)
 
 static bool open_journals(struct agent *a, struct err *e)
 {
-    CLEANUP(mem_done) char *state = mem_format(e, "%s/agent", a->cfg.state_dir);
-    CLEANUP(mem_done) char *journal = mem_format(e, "%s/agent/journal", a->cfg.state_dir);
-    CLEANUP(mem_done) char *replies = mem_format(e, "%s/agent/replies", a->cfg.state_dir);
+    CLEANUP(mem_done) char *state = mem_format(e, "%s/agent", a->cfg.dirs.state);
+    CLEANUP(mem_done) char *journal = mem_format(e, "%s/agent/journal", a->cfg.dirs.state);
+    CLEANUP(mem_done) char *replies = mem_format(e, "%s/agent/replies", a->cfg.dirs.state);
     struct journal_config jc = { .dir = journal, .originator = "agent", .dedup = EVENTS_REMEMBERED };
     struct outbox_config oc = { .dir = replies };
 

@@ -88,7 +88,7 @@ static bool address_write(const struct comp *c, const char *address, struct err 
     CLEANUP(stage_file_done) struct stage_file file = STAGE_FILE_INIT;
     CLEANUP(fd_done) int dir = -1;
 
-    return stage_dir_open(c->d.cfg->run_dir, 0755, &dir, e) && stage_file_begin(dir, &file, e) &&
+    return stage_dir_open(c->d.cfg->dirs.run, 0755, &dir, e) && stage_file_begin(dir, &file, e) &&
            stage_file_write(&file, slice_of_str(address), e) &&
            stage_file_write(&file, slice_of_str("\n"), e) &&
            stage_file_commit(&file, ADDRESS_FILE, 0644, true, e);
@@ -99,7 +99,7 @@ void comp_forget_address(const struct comp *c)
     CLEANUP(fd_done) int dir = -1;
     struct err e = ERR_INIT;
 
-    if (!stage_dir_open(c->d.cfg->run_dir, 0755, &dir, &e) || !stage_remove_tree(dir, ADDRESS_FILE, &e))
+    if (!stage_dir_open(c->d.cfg->dirs.run, 0755, &dir, &e) || !stage_remove_tree(dir, ADDRESS_FILE, &e))
         log_warn("%s", err_text(&e));
 }
 

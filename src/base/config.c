@@ -43,17 +43,16 @@ static PRINTF(2, 3) void fault(struct reader *r, const char *fmt, ...)
         r->unlisted++;
 }
 
-/* Keeps at alive until config_values_done; frees it when that can't be promised. */
-static bool own(struct config_values *v, void *at, struct err *e)
+bool config_values_own(struct config_values *v, void *take_at, struct err *e)
 {
     void **grown = mem_resize(v->owned, (v->owned_count + 1) * sizeof(*grown), e);
 
     if (!grown) {
-        mem_free(at);
+        mem_free(take_at);
         return false;
     }
     v->owned = grown;
-    v->owned[v->owned_count++] = at;
+    v->owned[v->owned_count++] = take_at;
     return true;
 }
 
@@ -68,7 +67,7 @@ static bool list_add(struct config_values *v, struct config_list *list, struct s
 
     char *copy = mem_dup_slice(text, e);
 
-    if (!copy || !own(v, copy, e))
+    if (!copy || !config_values_own(v, copy, e))
         return false;
     list->at[list->count++] = copy;
     return true;
@@ -182,7 +181,7 @@ static bool read_argv(struct reader *r, int argc, char *const *argv, struct err 
         else
             ok = list_add(r->values, &args, slice_of_str(argv[i]), e);
     }
-    if (args.at && !own(r->values, args.at, e))
+    if (args.at && !config_values_own(r->values, args.at, e))
         return false;
     r->values->args = args.at;
     r->values->arg_count = args.count;
@@ -319,7 +318,7 @@ static bool store(struct reader *r, void *ret, struct err *e)
             const char **block = s->texts.at;
 
             s->texts.at = NULL;
-            if (!own(r->values, block, e))
+            if (!config_values_own(r->values, block, e))
                 return false;
         }
     }

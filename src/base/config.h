@@ -97,6 +97,9 @@ bool config_given(const struct config_spec *spec, const struct config_values *v,
 /* All rows, those of parts last, with offsets of the program's struct. Returns how many. */
 size_t config_rows_all(const struct config_spec *spec, struct config_opt ret[CONFIG_OPTS_MAX]);
 
+/* Keeps a block of memory alive as long as the values; frees it at once when that fails. */
+bool config_values_own(struct config_values *v, void *take_at, struct err *e) MUST_CHECK;
+
 void config_values_done(struct config_values *v);
 
 /* The whole --help text, for completion scripts and for docs. */

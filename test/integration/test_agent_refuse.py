@@ -510,7 +510,7 @@ class Settings(harness.TestCase):
 
     def test_certificate_without_key(self):
         done = self.run_program("cocos-agent", env={"AGENT_CVM_GRPC_CLIENT_CERT": "/x"}, expect=2)
-        self.assertIn("AGENT_CVM_GRPC_CLIENT_KEY: missing", done.stderr)
+        self.assertIn("AGENT_CVM_GRPC_CLIENT_CERT and AGENT_CVM_GRPC_CLIENT_KEY go together", done.stderr)
 
     def test_unknown_flag(self):
         self.run_program("cocos-agent", "--frobnicate", expect=2)

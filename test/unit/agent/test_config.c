@@ -59,7 +59,7 @@ static void sockets_follow_the_run_directory_and_their_variables(void **state)
     assert_int_equal(agent_config_read(1, argv, env, &cfg, &values, &e), CONFIG_RUN);
     assert_string_equal(cfg.attestation_socket, "/tmp/r/attestation.sock");
     assert_string_equal(cfg.log_socket, "/x/log.sock");
-    assert_int_equal(cfg.cvm_reconnect_delay_ms, 5000);
+    assert_int_equal(cfg.cvms.reconnect_delay_ms, 5000);
     assert_false(cfg.require_bound_signatures);
     config_values_done(&values);
 }
