@@ -2,7 +2,7 @@
 
 #include "agent/proxy.h"
 #include "base/log.h"
-#include "manifest/faults.h"
+#include "base/faults.h"
 #include "rpc/dial.h"
 
 #define AT(field) offsetof(struct agent_config, field)

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/stage.h"
 #include "base/text.h"
-#include "manifest/faults.h"
+#include "base/faults.h"
 #include "proto/pb.h"
 
 /* A request of MF_DATASETS_MAX datasets, each with all its fields, and some more to be told of. */

@@ -3,8 +3,8 @@
  *
  * As many as an error's text has room for are named; the rest is counted.
  */
-#ifndef MANIFEST_FAULTS_H
-#define MANIFEST_FAULTS_H
+#ifndef BASE_FAULTS_H
+#define BASE_FAULTS_H
 
 #include "base/err.h"
 

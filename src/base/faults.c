@@ -1,4 +1,4 @@
-#include "manifest/faults.h"
+#include "base/faults.h"
 
 #include <stdarg.h>
 

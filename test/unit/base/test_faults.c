@@ -1,7 +1,7 @@
-#include "unit/base/unit.h"
+#include "unit.h"
 
 #include "base/slice.h"
-#include "manifest/faults.h"
+#include "base/faults.h"
 
 static void none_is_no_error(void **state)
 {
@@ -60,5 +60,5 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_counted),
         cmocka_unit_test(one_too_long_for_any_room_is_counted),
     };
-    return cmocka_run_group_tests_name("manifest/faults", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("base/faults", tests, NULL, NULL);
 }
