@@ -3,13 +3,19 @@
 usage: pyrun.py FILE RESULTS [-k NAME]...
 
 RESULTS gets JSON lines: {"start": id}, then {"id", "outcome", "seconds",
-"text"} with outcome passed, failed or skipped. A start without its end is the
-test during which the program died.
+"text", "began", "ended"} with outcome passed, failed or skipped; the last two
+are times on CLOCK_BOOTTIME. A start without its end is the test during which
+the program died.
+
+On SIGUSR2 the running test fails where it is, so that it tells what it waited
+for and shows what its processes wrote.
 """
 
+import faulthandler
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 import unittest
@@ -17,11 +23,24 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 
+def now():
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class TooLate(Exception):
+    """The time of the whole program is over."""
+
+
+def too_late(*_):
+    faulthandler.dump_traceback()
+    raise TooLate("the program's time is over, or it was told to end")
+
+
 class Result(unittest.TestResult):
     def __init__(self, out):
         super().__init__()
         self.out = out
-        self.started = 0.0
+        self.started = None
         self.outcome = None
 
     def say(self, record):
@@ -30,19 +49,23 @@ class Result(unittest.TestResult):
 
     def startTest(self, test):
         super().startTest(test)
-        self.started = time.monotonic()
+        self.started = now()
         self.outcome = ("passed", "")
         print(f"--- {test.id()}", flush=True)
         self.say({"start": test.id()})
 
     def end(self, name, outcome, text):
-        self.say({"id": name, "outcome": outcome, "text": text,
-                  "seconds": time.monotonic() - self.started if self.started else 0.0})
+        ended = now()
+        began = ended if self.started is None else self.started
+        if outcome == "failed":
+            text += f"({ended - began:.1f} s after the test began; load {os.getloadavg()[0]:.1f})\n"
+        self.say({"id": name, "outcome": outcome, "text": text, "seconds": ended - began, "began": began,
+                  "ended": ended})
 
     def stopTest(self, test):
         super().stopTest(test)
         self.end(test.id(), *self.outcome)
-        self.outcome = None
+        self.started = self.outcome = None
 
     def note(self, test, outcome, text):
         """A fault outside any test (setUpClass, setUpModule) is one of its own."""
@@ -56,6 +79,8 @@ class Result(unittest.TestResult):
     def addError(self, test, err):
         super().addError(test, err)
         self.note(test, "failed", self._exc_info_to_string(err, test))
+        if issubclass(err[0], TooLate):
+            self.stop()
 
     def addFailure(self, test, err):
         super().addFailure(test, err)
@@ -88,6 +113,7 @@ def flatten(suite):
 def main():
     path, results, names = sys.argv[1], sys.argv[2], sys.argv[3:]
     names = [n for n in names if n != "-k"]
+    signal.signal(signal.SIGUSR2, too_late)
     name = os.path.splitext(os.path.basename(path))[0]
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location(name, path)

@@ -5,18 +5,26 @@ usage: supervise.py REPORT DEADLINE_S GRACE_S COMMAND...
 It adopts orphans (PR_SET_CHILD_SUBREAPER), so that a process the program left
 behind is found whatever became of its environment, group or session. When the
 program has ended, what it started has GRACE_S to end too; what is left then is
-named in REPORT and killed. Past DEADLINE_S everything is killed.
+named in REPORT and killed. Past DEADLINE_S, or when this process is told to
+end, the program gets SIGUSR2 if TEST_TELLS is set (pyrun.py then says where it
+is); a little later everything is killed.
+
+What a program may inherit is the same wherever the tests are started from, by
+nohup or in the background too: no signal but SIGPIPE is ignored, files are made with a
+umask of 022, there is room for a few thousand descriptors and none for cores.
 
 With TEST_FIXED_ADDRESSES set the program runs without address randomization:
 the shadow memory of gcc 12's sanitizers does not fit newer kernels' wide one.
 
-REPORT is JSON: exit (code, or null), signal, timed_out, left (command lines),
-running (command lines at the moment the deadline passed), seconds.
+REPORT is JSON: exit (code, or null), signal, timed_out, interrupted, left
+(processes: [command line, when it began on CLOCK_BOOTTIME]), running (command
+lines at the moment the deadline passed), seconds, load (average of a minute).
 """
 
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -24,10 +32,13 @@ import time
 ADDR_NO_RANDOMIZE = 0x0040000
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+FILES_MAX = 8192
+TELL_MAX_S = 20  # .ci/run kills what has not ended 30 s after it was told to
+TICK = os.sysconf("SC_CLK_TCK")
 
 
 def parents():
-    """pid -> (parent, state, command line) of every process."""
+    """pid -> (parent, state, command line, when it began) of every process."""
     found = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -39,22 +50,23 @@ def parents():
                 cmdline = f.read().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
-        state, parent = stat[stat.rindex(")") + 2:].split()[:2]
-        found[int(name)] = (int(parent), state, cmdline or stat[:stat.rindex(")") + 1])
+        fields = stat[stat.rindex(")") + 2:].split()
+        found[int(name)] = (int(fields[1]), fields[0], cmdline or stat[:stat.rindex(")") + 1],
+                            int(fields[19]) / TICK)
     return found
 
 
 def descendants():
-    """Living processes below this one: [(pid, command line)]."""
+    """Living processes below this one: [(pid, command line, when it began)]."""
     table = parents()
     mine, queue = [], [os.getpid()]
     while queue:
         at = queue.pop()
-        for pid, (parent, state, cmdline) in table.items():
+        for pid, (parent, state, cmdline, began) in table.items():
             if parent == at:
                 queue.append(pid)
                 if state not in "ZX":
-                    mine.append((pid, cmdline))
+                    mine.append((pid, cmdline, began))
     return mine
 
 
@@ -84,12 +96,57 @@ def kill_all(children):
         children.reap()
         if children.none_left:
             return
-        for pid, _ in descendants():
+        for pid, *_ in descendants():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+
+
+def same_everywhere():
+    """Undoes what the place the tests are started from may have set."""
+    os.setsid()
+    # SIGPIPE stays as Python has it: our programs ignore it too.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):  # one that the C library keeps for itself
+            pass
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    os.umask(0o022)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES_MAX:
+        most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def start(argv, libc):
+    pid = os.fork()
+    if pid == 0:
+        same_everywhere()
+        if os.environ.get("TEST_FIXED_ADDRESSES"):
+            libc.personality(ADDR_NO_RANDOMIZE)  # where a container forbids it, we can only go on
+        try:
+            os.execvp(argv[0], argv)
+        except OSError as e:
+            print(f"{argv[0]}: {e.strerror}", file=sys.stderr, flush=True)
+        os._exit(127)
+    return pid
+
+
+def wait(children, signals, until, enough):
+    """Reaps until enough() or until then; True when a signal told us to end."""
+    while not enough():
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            return False
+        info = signal.sigtimedwait(signals, min(left_s, 0.5))
+        if info and info.si_signo != signal.SIGCHLD:
+            return True
+        children.reap()
+    return False
 
 
 def main():
@@ -100,43 +157,25 @@ def main():
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
 
     started = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        if os.environ.get("TEST_FIXED_ADDRESSES"):
-            libc.personality(ADDR_NO_RANDOMIZE)  # where a container forbids it, we can only go on
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        try:
-            os.execvp(sys.argv[4], sys.argv[4:])
-        except OSError as e:
-            print(f"{sys.argv[4]}: {e.strerror}", file=sys.stderr)
-            os._exit(127)
-
+    pid = start(sys.argv[4:], libc)
     report = {"timed_out": False, "running": [], "left": []}
-    stop = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
     children = Children(pid)
-    interrupted = False
-    while children.status is None:
-        left_s = started + deadline_s - time.monotonic()
-        if left_s <= 0:
-            report["timed_out"] = True
-            report["running"] = [c for _, c in descendants()]
-            break
-        info = signal.sigtimedwait(stop, left_s)
-        if info and info.si_signo != signal.SIGCHLD:
-            interrupted = True
-            break
-        children.reap()
-    report["seconds"] = time.monotonic() - started
 
-    grace_ends = time.monotonic() + grace_s
-    while children.status is not None and not children.none_left:
-        left_s = grace_ends - time.monotonic()
-        if left_s <= 0:
-            report["left"] = [c for _, c in descendants()]
-            break
-        signal.sigtimedwait({signal.SIGCHLD}, min(left_s, 0.1))
-        children.reap()
+    def ended():
+        return children.status is not None
+    interrupted = wait(children, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, started + deadline_s, ended)
+    report["interrupted"] = interrupted
+    report["seconds"] = time.monotonic() - started
+    report["load"] = os.getloadavg()[0]
+    if not ended():
+        report["timed_out"] = not interrupted
+        report["running"] = [cmdline for _, cmdline, _ in descendants()]
+        if os.environ.get("TEST_TELLS"):
+            os.kill(pid, signal.SIGUSR2)
+            wait(children, {signal.SIGCHLD}, time.monotonic() + min(grace_s, TELL_MAX_S), ended)
+    elif not wait(children, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, time.monotonic() + grace_s,
+                  lambda: children.none_left) and not children.none_left:
+        report["left"] = [(cmdline, began) for _, cmdline, began in descendants()]
     kill_all(children)
 
     status = children.status

@@ -21,9 +21,9 @@ PYTHON_CASES = (
     ("deadline_names_the_test", "    # test-deadline: 1\n    def test_a(self): subprocess.run(['cat'], stdin=subprocess."
      "Popen(['tail', '-f', '/dev/null'], stdout=-1).stdout)\n", "0 passed, 1 failed, 0 skipped", "still running"),
     ("process_left_behind_fails", "    def test_a(self): subprocess.Popen(['env', '-i', 'setsid', 'tail', '-f',"
-     " '/dev/null'], start_new_session=True)\n", "1 passed, 1 failed, 0 skipped", "tail -f /dev/null"),
+     " '/dev/null'], start_new_session=True)\n", "1 passed, 1 failed, 0 skipped", "tail -f /dev/null (begun during test_x.T.test_a)"),
     ("file_left_behind_fails", "    def test_a(self): open(os.environ['TMPDIR'] + '/left', 'w').close()\n",
-     "1 passed, 1 failed, 0 skipped", "left"),
+     "1 passed, 1 failed, 0 skipped", "left (begun during test_x.T.test_a)"),
     ("sanitizer_report_fails", "    def test_a(self):\n        with open(os.environ['ASAN_OPTIONS'].split('log_path=')[1]"
      ".split(':')[0] + '.7', 'w') as f: f.write('heap-use-after-free')\n", "1 passed, 1 failed, 0 skipped",
      "heap-use-after-free"),
@@ -94,6 +94,32 @@ class Run(harness.TestCase):
 
     def test_unknown_kind_is_bad_usage(self):
         self.assertEqual(self.run_tests("unitt").returncode, 2)
+
+    def test_place_it_is_started_from_changes_nothing(self):
+        self.make_file("test/integration/test_x.py", "import os, resource, signal, unittest\nclass T(unittest.TestCase):\n"
+                       "    def test_a(self):\n"
+                       "        self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)\n"
+                       "        self.assertEqual(signal.getsignal(signal.SIGINT), signal.default_int_handler)\n"
+                       "        self.assertEqual(os.umask(0), 0o022)\n"
+                       "        self.assertEqual(resource.getrlimit(resource.RLIMIT_CORE)[0], 0)\n"
+                       "        self.assertNotIn('AGENT_LOG_LEVEL', os.environ)\n")
+        done = subprocess.run(["/bin/sh", "-c", "trap '' INT HUP; umask 077; export AGENT_LOG_LEVEL=x; exec \"$0\" integration",
+                               os.path.join(self.dir, "test/run.py")], capture_output=True, text=True, check=False)
+        self.check(done, "1 passed, 0 failed, 0 skipped", "ok")
+
+    def test_told_to_end_it_says_where_it_was(self):
+        self.make_file("test/integration/test_x.py", BODY + "    def test_a(self):\n        print('begun', flush=True)\n"
+                       "        subprocess.run(['tail', '-f', '/dev/null'])\n")
+        runner = self.daemon(os.path.join(self.dir, "test/run.py"), "integration", ready=False)
+        output = os.path.join(self.dir, "build/test/log/integration/test_x/output")
+        harness.wait_until(lambda: os.path.exists(output) and "begun" in open(output, encoding="utf-8").read(), 20,
+                           "the test's beginning")
+        self.assertEqual(runner.stop(), 130)
+        text = "\n".join(runner.out)
+        self.assertIn("---- integration/test_x: test_x.T.test_a", text)
+        self.assertIn("told to end after", text)
+        self.assertIn("tail -f /dev/null", text)
+        self.assertIn("interrupted after", runner.err)
 
     def test_junit_counts_agree(self):
         self.make_program("echo 1..2; echo ok 1 - a; echo not ok 2 - b; exit 1")
