@@ -134,6 +134,11 @@ static void write_cache(struct probe *p)
     free(text);
 }
 
+static uint64_t probe_ms(const struct probe *p)
+{
+    return p->kvm ? HOST_KVM_PROBE_MS : HOST_TCG_PROBE_MS;
+}
+
 static void on_output(struct child *c, enum child_stream stream, struct slice bytes, void *ctx)
 {
     struct probe *p = ctx;
@@ -156,7 +161,7 @@ static void on_exit_of_qemu(struct child *c, const struct child_exit *how, void 
     v->works = !how->by_signal && how->number == EXIT_STATUS;
     if (how->timed_out)
         snprintf(v->reason, sizeof(v->reason), "a probe guest of ten million loops was not done after %d ms",
-                 HOST_KVM_PROBE_MS);
+                 (int)probe_ms(p));
     else if (!v->works)
         snprintf(v->reason, sizeof(v->reason), "the probe guest ended with %s %d%s%s",
                  how->by_signal ? "signal" : "status", how->number, p->last[0] ? ": " : "", p->last);
@@ -201,7 +206,7 @@ static bool spawn(struct probe *p, const char *qemu, struct err *e)
                            NULL };
     const struct child_spec spec = {
         .argv = argv,
-        .deadline_ms = HOST_KVM_PROBE_MS,
+        .deadline_ms = probe_ms(p),
         .deadline_grace_ms = 100,
         .on_output = on_output,
         .on_exit = on_exit_of_qemu,

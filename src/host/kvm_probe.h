@@ -16,6 +16,7 @@
 #include "base/err.h"
 
 #define HOST_KVM_PROBE_MS 3000
+#define HOST_TCG_PROBE_MS 60000 /* shows that it works, not that it is quick: the machine may be busy */
 
 struct host_kvm_verdict {
     bool works;
