@@ -46,7 +46,7 @@ void run_until(uv_loop_t *loop, const bool *done)
 
     assert_int_equal(uv_timer_init(loop, &timer), 0);
     timer.data = &late;
-    uv_timer_start(&timer, on_timeout, 10000, 0);
+    uv_timer_start(&timer, on_timeout, patience_ms(10000), 0);
     while (!*done && !late)
         uv_run(loop, UV_RUN_ONCE);
     timer.data = &closed;

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "journal/outbox.h"
+#include "unit/base/patience.h"
 #include "unit/base/unit.h"
 
 /* A new directory beneath TMPDIR; removed with all that is in it. */

@@ -138,7 +138,7 @@ static void put(struct fixture *f, const char *text)
 /* Runs the loop until *value is at least want. */
 static void run_until_at_least(struct fixture *f, const size_t *value, size_t want)
 {
-    uint64_t limit = uv_hrtime() + (uint64_t)20 * 1000 * 1000 * 1000;
+    uint64_t limit = uv_hrtime() + patience_ms(20000) * 1000 * 1000;
 
     while (*value < want) {
         assert_true(uv_hrtime() < limit);

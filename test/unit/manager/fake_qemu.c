@@ -75,6 +75,8 @@ static void obey(struct fake *f, const char *line)
     }
     say(f->client, "{\"return\": {}}\r\n");
     if (strstr(line, "\"cont\"")) {
+        if (f->reader < 0) /* it has connected before it said this */
+            f->reader = accept(f->console, NULL, NULL);
         say(f->reader, "guest boots\n");
         if (strcmp(f->mode, "panics") == 0) {
             say(f->client, "{\"event\":\"GUEST_PANICKED\",\"data\":{\"action\":\"poweroff\"}}\r\n");

@@ -8,7 +8,7 @@
 
 #include <uv.h>
 
-/* Runs until *done; the test fails after 20 s, times TEST_TIME_SCALE. */
+/* Runs until *done; the test fails when it seems to hang. */
 void loop_until(uv_loop_t *loop, const bool *done);
 
 /* Runs until nothing is left, and closes the loop. */

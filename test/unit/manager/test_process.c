@@ -125,7 +125,7 @@ static void nothing_of_its_group_is_left(void **state)
         loop_until(&f->loop, &w.ended);
         /* The grandchild is another's to reap: gone, or a zombie. */
         assert_int_equal(
-            scratch_sh("timeout 10 sh -c 'while s=$(cut -d\" \" -f3 /proc/$(cat child)/stat 2>/dev/null) "
+            scratch_sh("timeout 60 sh -c 'while s=$(cut -d\" \" -f3 /proc/$(cat child)/stat 2>/dev/null) "
                        "&& test \"$s\" != Z; do :; done'"),
             0);
         assert_int_equal(unlink("child"), 0);

@@ -32,24 +32,21 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* A process that lives on with this argument; comes back when it has been exec'ed. */
+/* A process that lives on with this argument; comes back when others see that. */
 static pid_t start(const char *argument)
 {
-    int tell[2];
-    char byte;
-
-    assert_int_equal(pipe2(tell, O_CLOEXEC), 0);
-
+    char command[128];
     pid_t pid = fork();
 
     assert_true(pid >= 0);
     if (pid == 0) {
-        execlp("sleep", argument, "1000", (char *)NULL); /* as if it were its name */
+        execlp("sleep", argument, "100057", (char *)NULL); /* as if it were its name */
         _exit(127);
     }
-    close(tell[1]);
-    assert_int_equal(read(tell[0], &byte, 1), 0); /* exec closes it */
-    close(tell[0]);
+    /* Until then it has this program's arguments, and for a moment within exec none at all. */
+    snprintf(command, sizeof(command),
+             "timeout 60 sh -c 'until grep -qa 100057 /proc/%d/cmdline; do :; done'", (int)pid);
+    assert_int_equal(scratch_sh(command), 0);
     return pid;
 }
 

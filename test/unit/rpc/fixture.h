@@ -16,8 +16,7 @@
 
 #include "rpc/client.h"
 #include "rpc/server.h"
-
-#define WAIT_MS 10000
+#include "unit/base/patience.h"
 
 struct fixture {
     uv_loop_t loop;
@@ -29,6 +28,7 @@ struct fixture {
     struct rpc_client_config client_cfg;
     char dir[64];
     char path[96];
+    int hung;   /* server calls that were taken by Hang */
     int closed; /* server calls that ended */
     struct rpc_status closed_status;
     int waiting; /* handles on their way out */
@@ -43,7 +43,7 @@ static inline void fixture_timeout(uv_timer_t *t)
 static inline void fixture_wait(struct fixture *f, const int *flag, int want)
 {
     f->timed_out = false;
-    uv_timer_start(&f->timer, fixture_timeout, WAIT_MS, 0);
+    uv_timer_start(&f->timer, fixture_timeout, patience_ms(10000), 0);
     while (*flag < want && !f->timed_out)
         uv_run(&f->loop, UV_RUN_ONCE);
     uv_timer_stop(&f->timer);
@@ -83,6 +83,7 @@ static const struct rpc_call_events fixture_hang_events = { .closed = fixture_cl
 static inline void fixture_hang(struct rpc_call *c, struct slice request, void *service)
 {
     (void)request;
+    ((struct fixture *)service)->hung++;
     rpc_call_on(c, &fixture_hang_events, service);
 }
 
@@ -185,7 +186,7 @@ static inline void fixture_close(struct fixture *f)
     f->waiting = (f->client != NULL) + (f->server != NULL);
     rpc_client_free(f->client, fixture_freed, f);
     rpc_server_free(f->server, fixture_freed, f);
-    uv_timer_start(&f->timer, fixture_timeout, WAIT_MS, 0);
+    uv_timer_start(&f->timer, fixture_timeout, patience_ms(10000), 0);
     while (f->waiting > 0 && !f->timed_out)
         uv_run(&f->loop, UV_RUN_ONCE);
     assert_int_equal(f->waiting, 0);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/stage.h"
 #include "runner/run.h"
+#include "unit/base/patience.h"
 
 struct fixture {
     char dir[256];
@@ -104,7 +105,7 @@ static void run_kind(struct fixture *f, const char *kind, const char *script, ui
     if (!run_plan_make(&r, &plan, &e) || !run_start(&f->loop, &plan, &cfg, &f->run, &e))
         fail_msg("%s", err_text(&e));
     f->limit.data = &late;
-    uv_timer_start(&f->limit, on_limit, 30000, 0);
+    uv_timer_start(&f->limit, on_limit, patience_ms(30000), 0);
     while (!f->finished && !late)
         uv_run(&f->loop, UV_RUN_ONCE);
     uv_timer_stop(&f->limit);
@@ -209,12 +210,13 @@ static void stop_kills_the_run(void **state)
 /* No such process, or a dead one whom nobody has waited for. It has been killed; dying takes a moment. */
 static bool is_gone(const char *pid_text)
 {
-    int pid = (int)strtol(pid_text, NULL, 10), ms = 0;
+    int pid = (int)strtol(pid_text, NULL, 10);
+    uint64_t ms = 0;
     char path[64], line[256];
     struct pollfd none = { .fd = -1 };
 
     snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    for (;; ms += poll(&none, 1, 10) + 10) {
+    for (;; ms += 10, poll(&none, 1, 10)) {
         FILE *f = fopen(path, "re");
 
         if (!f)
@@ -223,7 +225,7 @@ static bool is_gone(const char *pid_text)
         bool dead = fgets(line, sizeof(line), f) && strstr(line, ") Z ");
 
         fclose(f);
-        if (dead || ms > 10000)
+        if (dead || ms > patience_ms(10000))
             return dead;
     }
 }

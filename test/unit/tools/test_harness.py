@@ -79,7 +79,7 @@ class Peers(harness.TestCase):
         server, address = harness.grpc_server([harness.handler(health, "Health", Service())])
         with harness.channel(address) as channel:
             stub = harness.Stub(channel, health, "Health")
-            self.assertEqual(stub.Check(health.HealthCheckRequest(service="x"), timeout=10).status, 1)
+            self.assertEqual(stub.Check(health.HealthCheckRequest(service="x"), timeout=harness.deadline(10)).status, 1)
         server.stop(0).wait()
 
     def test_faketime_moves_the_day_of_a_program(self):
