@@ -110,7 +110,11 @@ class Connection:
         self._begin(socket.create_connection((host, int(port)), timeout=harness.deadline(seconds),
                                              source_address=(source, 0) if source else None), seconds)
         if settings is not None:
-            self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *s) for s in settings)))
+            try:
+                self.send(PREFACE + frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *s) for s in settings)))
+            except Closed:
+                self.close()
+                raise
 
     @classmethod
     def accept(cls, listener, seconds=10):

@@ -79,7 +79,7 @@ class Hostile(EchoCase):
                 faults.append(e)
         thread = threading.Thread(target=run)
         thread.start()
-        done = self.run_program("rpc-echo-client", "--target=" + self.address, "--method=" + method, "--timeout=20s",
+        done = self.run_program("rpc-echo-client", "--target=" + self.address, "--method=" + method, "--timeout=" + harness.duration(20),
                                 *args)
         thread.join()
         self.assertEqual(faults, [])

@@ -1,13 +1,12 @@
-# test-deadline: 240
 """Our gRPC server, called by grpcio."""
 
 import hashlib
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -142,9 +141,9 @@ class Calls(EchoCase):
     # ---------------------------------------------------------- deadline, cancel
 
     def test_deadline_of_the_client_ends_the_call_on_both_sides(self):
-        began = time.monotonic()
-        self.assert_fails(Code.DEADLINE_EXCEEDED, lambda: self.echo.Sleep(self.pb.SleepRequest(ms=600000), timeout=0.3))
-        self.assertLess(time.monotonic() - began, harness.deadline(10))
+        call = self.echo.Sleep.future(self.pb.SleepRequest(ms=600000), timeout=harness.deadline(0.3))
+        self.echo.Unary(payload(), timeout=soon())  # behind it, so it has begun
+        self.assertEqual(call.code(), Code.DEADLINE_EXCEEDED)
 
         def noticed():
             c = self.counters(self.echo)
@@ -246,7 +245,7 @@ class Calls(EchoCase):
 class Drain(EchoCase):
     def setUp(self):
         super().setUp()
-        self.server = self.echo_server()
+        self.server = self.echo_server("--grace=600s")
         self.echo = stub(self.connect(self.server))
         self.pb = harness.proto("echo")
 
@@ -271,15 +270,10 @@ class Drain(EchoCase):
         self.assertEqual(self.server.wait(), 0)
 
     def test_idle_server_ends_at_once(self):
-        began = time.monotonic()
         self.echo.Unary(payload(), timeout=soon())
-        self.assertEqual(self.server.stop(), 0)
-        self.assertLess(time.monotonic() - began, harness.deadline(3))
+        self.assertEqual(self.server.stop(), 0)  # long before its grace is over
 
     def test_second_signal_ends_running_calls(self):
-        self.server.stop()
-        self.server = self.echo_server("--grace=600s")
-        self.echo = stub(self.connect(self.server))
         sleeping = self.echo.Sleep.future(self.pb.SleepRequest(ms=600000), timeout=600)
         self.echo.Unary(payload(), timeout=soon())
         self.server.send(signal.SIGTERM)
@@ -302,7 +296,7 @@ class Drain(EchoCase):
 class Keepalive(EchoCase):
     def test_pings_of_the_client_are_answered(self):
         server = self.echo_server()
-        echo = stub(self.connect(server, options=(("grpc.keepalive_time_ms", 100), ("grpc.keepalive_timeout_ms", 2000),
+        echo = stub(self.connect(server, options=(("grpc.keepalive_time_ms", 100), ("grpc.keepalive_timeout_ms", 60000),
                                                   ("grpc.http2.max_pings_without_data", 0))))
         pb = harness.proto("echo")
         # Many pings long: the call survives only when each is answered and none counts as abuse.
@@ -321,6 +315,11 @@ class Sockets(EchoCase):
         self.assertFalse(os.path.exists(path))
 
     def test_ipv6_serves(self):
+        try:
+            with socket.socket(socket.AF_INET6) as s:
+                s.bind(("::1", 0))
+        except OSError as e:
+            self.skipTest(f"needs IPv6: {e.strerror}")
         server = self.echo_server("--listen=[::1]:0")
         self.assertEqual(stub(self.connect(server)).Unary(payload(b"x"), timeout=soon()).data, b"x")
 
