@@ -1,4 +1,4 @@
-# test-deadline: 400
+# test-deadline: 900
 """kill -9 of the agent at each step (AG-17): what is reported, what is left, and that the next computation works."""
 
 import os

@@ -311,7 +311,7 @@ class Tls(AgentTestCase):
 
     def test_cvms_with_mutual_tls_gets_the_serial(self):
         authority = harness.Authority(self.make_dir("ca"))
-        self.cvms.stop()
+        self.cvms.close()
         self.cvms = Cvms(credentials=self.credentials(authority, client=True))
         cert, key = authority.issue("client", usage="client")
         self.start_agent(AGENT_CVM_GRPC_URL=self.cvms.address.replace("127.0.0.1", "localhost"),
@@ -326,7 +326,7 @@ class Tls(AgentTestCase):
 
     def test_cvms_of_another_authority_is_not_talked_to(self):
         authority, other = harness.Authority(self.make_dir("ca")), harness.Authority(self.make_dir("ca2"))
-        self.cvms.stop()
+        self.cvms.close()
         self.cvms = Cvms(credentials=self.credentials(authority))
         self.agent = self.daemon("cocos-agent", ready=False, env=self.agent_env(
             AGENT_CVM_GRPC_SERVER_CA_CERTS=other.path))
@@ -354,7 +354,7 @@ class Tls(AgentTestCase):
         self.order(request)
         self.agent.wait_log(contains=" with mTLS")
         with self.assertRaises(harness.Expired):
-            harness.channel(self.address(), grpc.ssl_channel_credentials(ca), seconds=1)
+            harness.channel(self.address(), grpc.ssl_channel_credentials(ca), seconds=0.2)
         mine, my_key = authority.issue("user", usage="client")
         with open(mine, "rb") as c, open(my_key, "rb") as k:
             self.upload_all(self.users(grpc.ssl_channel_credentials(ca, k.read(), c.read())))

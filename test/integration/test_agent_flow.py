@@ -196,7 +196,7 @@ class Flow(AgentTestCase):
         self.order()
         users = self.users()
         describe = harness.Stub(users.channel, harness.proto("extensions"), "Computation").Describe(
-            harness.proto("extensions").DescribeRequest(), timeout=5)
+            harness.proto("extensions").DescribeRequest(), timeout=harness.deadline(10))
         self.assertEqual((describe.computation_id, describe.state, describe.require_bound_signatures),
                          ("1", "ReceivingAlgorithm", True))
         self.assert_status(grpc.StatusCode.UNAUTHENTICATED, "signature verification failed: this agent wants a bound",
@@ -292,12 +292,12 @@ class Flow(AgentTestCase):
         pb = harness.proto("health")
         stub = harness.Stub(users.channel, pb, "Health")
         for name in ("", "agent"):
-            self.assertEqual(stub.Check(pb.HealthCheckRequest(service=name), timeout=5).status, 1)
+            self.assertEqual(stub.Check(pb.HealthCheckRequest(service=name), timeout=harness.deadline(10)).status, 1)
         self.assert_status(grpc.StatusCode.NOT_FOUND, "unknown service", stub.Check,
-                           pb.HealthCheckRequest(service="other"), timeout=5)
+                           pb.HealthCheckRequest(service="other"), timeout=harness.deadline(10))
         pb = harness.proto("reflection_v1")
         stub = harness.Stub(users.channel, pb, "ServerReflection")
-        answer = next(stub.ServerReflectionInfo(iter([pb.ServerReflectionRequest(list_services="")]), timeout=5))
+        answer = next(stub.ServerReflectionInfo(iter([pb.ServerReflectionRequest(list_services="")]), timeout=harness.deadline(10)))
         self.assertIn("agent.AgentService", [s.name for s in answer.list_services_response.service])
 
     def test_no_reflection_unless_asked_for(self):
@@ -306,7 +306,7 @@ class Flow(AgentTestCase):
         pb = harness.proto("reflection_v1")
         stub = harness.Stub(self.users().channel, pb, "ServerReflection")
         self.assert_status(grpc.StatusCode.UNIMPLEMENTED, "", lambda: next(stub.ServerReflectionInfo(
-            iter([pb.ServerReflectionRequest(list_services="")]), timeout=5)))
+            iter([pb.ServerReflectionRequest(list_services="")]), timeout=harness.deadline(10))))
 
 
 if __name__ == "__main__":

@@ -434,14 +434,14 @@ class Attested(AgentTestCase):
         self.start_agent()
         self.order()
         users = self.users()
-        call = users.stub.Attestation(users.pb.AttestationRequest(teeNonce=b"n", vtpmNonce=b"v", type=2), timeout=10)
+        call = users.stub.Attestation(users.pb.AttestationRequest(teeNonce=b"n", vtpmNonce=b"v", type=2), timeout=harness.deadline(10))
         pieces = [m.file for m in call]
         self.assertEqual([len(p) for p in pieces], [1024 * 1024, 5])
         self.assertEqual(dict(call.initial_metadata())["file-size"], str(1024 * 1024 + 5))
         self.assertEqual(service.asked.report_data, b"n" + bytes(63))
         self.assertEqual(service.asked.nonce, b"v" + bytes(31))
         self.assertEqual(service.asked.platform_type, 4)
-        answer = users.stub.AzureAttestationToken(users.pb.AttestationTokenRequest(tokenNonce=b"q"), timeout=10)
+        answer = users.stub.AzureAttestationToken(users.pb.AttestationTokenRequest(tokenNonce=b"q"), timeout=harness.deadline(10))
         self.assertEqual(answer.file, b"jwt for q")
 
     def test_ima_measurements_and_register_10(self):
@@ -450,14 +450,14 @@ class Attested(AgentTestCase):
         self.start_agent(AGENT_IMA_FILE=log, AGENT_PCR10_FILE=pcr)
         self.order()
         users = self.users()
-        call = users.stub.IMAMeasurements(users.pb.IMAMeasurementsRequest(), timeout=10)
+        call = users.stub.IMAMeasurements(users.pb.IMAMeasurementsRequest(), timeout=harness.deadline(10))
         pieces = list(call)
         with open(log, "rb") as f:
             self.assertEqual(b"".join(p.file for p in pieces), f.read())
         self.assertEqual(pieces[0].pcr10.hex(), "0123456789abcdef0123456789abcdef01234567")
         os.unlink(pcr)
         def ask():
-            return list(users.stub.IMAMeasurements(users.pb.IMAMeasurementsRequest(), timeout=10))
+            return list(users.stub.IMAMeasurements(users.pb.IMAMeasurementsRequest(), timeout=harness.deadline(10)))
         self.assert_status(UNKNOWN, "error reading TPM PCR #10: ", ask)
         os.unlink(log)
         self.assert_status(UNKNOWN, "error reading Linux IMA measurements file: ", ask)

@@ -223,7 +223,8 @@ class Serve(cvms.CvmsTestCase):
                 other.receive()
             for call in held:
                 call.cancel()
-        self.assertLess(daemon.status("VmHWM") - before, 16 * 1024)
+        if not harness.SANITIZED:
+            self.assertLess(daemon.status("VmHWM") - before, 16 * 1024)
 
     def test_health_and_reflection_answer(self):
         daemon = self.cvms()
@@ -231,7 +232,7 @@ class Serve(cvms.CvmsTestCase):
         with harness.channel(daemon.address()) as channel:
             stub = harness.Stub(channel, health, "Health")
             for name in ("", "cvms_test_server"):
-                self.assertEqual(stub.Check(health.HealthCheckRequest(service=name), timeout=10).status, 1)
+                self.assertEqual(stub.Check(health.HealthCheckRequest(service=name), timeout=harness.deadline(10)).status, 1)
             stub = harness.Stub(channel, reflection, "ServerReflection")
             answers = stub.ServerReflectionInfo(iter([reflection.ServerReflectionRequest(list_services="")]),
                                                 timeout=harness.deadline(10))
@@ -250,8 +251,8 @@ class Serve(cvms.CvmsTestCase):
         self.assertEqual(daemon.wait(), 0)
 
     def test_AG_13_after_kill_9_the_next_one_serves_the_same_port(self):
-        first = self.cvms()
-        port = first.address().rsplit(":", 1)[1]
+        port = self.reserve_port().rsplit(":", 1)[1]
+        first = self.cvms(env={"PORT": port})
         agent = self.agent(first, "cvm-1")
         agent.receive_manifest()
         agent.event("ReceivingAlgorithm", "InProgress")

@@ -54,7 +54,7 @@ class Tls(cvms.CvmsTestCase):
             import grpc
             credentials = grpc.ssl_channel_credentials(read(self.ca.path), read(pair[1]) if pair else None,
                                                        read(pair[0]) if pair else None)
-            harness.channel(daemon.address(), credentials, seconds=1).close()
+            harness.channel(daemon.address(), credentials, seconds=0.2).close()
         self.connect(daemon, self.ca.issue("good", usage="client")).receive_manifest()
 
     def test_mtls_refuses_a_client_without_certificate(self):

@@ -1,5 +1,5 @@
 """make demo: it shows the right coefficients, and leaves nothing however it ends."""
-# test-deadline: 420
+# test-deadline: 900
 
 import os
 import re
@@ -45,6 +45,11 @@ class OfDemo(harness.TestCase):
             if cwd.startswith(self.temp) or f"TMPDIR={self.temp}".encode() in environ:
                 found.append(pid)
         return found
+
+    @staticmethod
+    def was_quicker(demo, code):
+        """Whether it had ended by itself when a signal came; then the signal is worth another try."""
+        return code == 0 and any(line.startswith("Done.") for line in demo.out)
 
     def check_nothing_left(self):
         harness.wait_until(lambda: not self.processes_in_temp(), 10, "the end of all processes")
@@ -164,12 +169,16 @@ class InVm(OfDemo, Model):
     def test_ctrl_c_while_the_vm_boots_and_runs(self):
         for moment in ("It boots", "3. Algorithm and data"):
             with self.subTest(moment):
-                demo = self.start()
-                demo.wait_text(moment, 120)
-                demo.expected_signals.add(signal.SIGINT)
-                os.killpg(demo.pid, signal.SIGINT)
-                self.assertEqual(demo.wait(60), 130, demo.text())
-                self.check_nothing_left()
+                for _ in range(3):
+                    demo = self.start()
+                    demo.wait_text(moment, 120)
+                    demo.expected_signals.add(signal.SIGINT)
+                    os.killpg(demo.pid, signal.SIGINT)
+                    ended = demo.wait(60)
+                    self.check_nothing_left()
+                    if not self.was_quicker(demo, ended):
+                        break
+                self.assertEqual(ended, 130, demo.text())
 
     def test_kill_9_of_the_script_leaves_nothing(self):
         demo = self.start()
@@ -186,16 +195,19 @@ class Interrupted(OfDemo):
                "5. The result", "results.zip holds", "Done.")
 
     def check(self, moment, number, code, to_group=False):
-        demo = self.start()
-        demo.wait_text(moment, 60)
-        demo.expected_signals.add(number)
-        if to_group:
-            os.killpg(demo.pid, number)  # as a terminal does on Ctrl-C
-        else:
-            demo.send(number)
-        # It may just have ended by itself; being told to end twice is no fault either.
-        self.assertIn(demo.wait(60), (code, 0) if moment == "Done." else (code,), demo.text())
-        self.check_nothing_left()
+        for _ in range(10):
+            demo = self.start()
+            demo.wait_text(moment, 60)
+            demo.expected_signals.add(number)
+            if to_group:
+                os.killpg(demo.pid, number)  # as a terminal does on Ctrl-C
+            else:
+                demo.send(number)
+            ended = demo.wait(60)
+            self.check_nothing_left()
+            if moment == "Done." or not self.was_quicker(demo, ended):
+                break
+        self.assertIn(ended, (code, 0) if moment == "Done." else (code,), demo.text())
 
     def test_ctrl_c_at_each_step(self):
         for moment in self.MOMENTS:
@@ -208,7 +220,10 @@ class Interrupted(OfDemo):
                 self.check(moment, signal.SIGTERM, 143)
 
     def test_ctrl_c_typed_on_a_terminal(self):
-        code, seen = self.on_terminal(keys={"The agent listens at": "\x03"})
+        for _ in range(10):
+            code, seen = self.on_terminal(keys={"The agent listens at": "\x03"})
+            if code != 0 or "\nDone." not in seen:  # or else it was quicker than the key
+                break
         self.assertEqual(code, 130, seen)
         self.assertIn("demo: interrupted; all programs are stopped, all files removed", seen)
         self.check_nothing_left()

@@ -1,5 +1,4 @@
 """make install: programs, manual pages, the systemd unit and the settings that go with it."""
-# test-deadline: 300
 
 import os
 import re

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# test-deadline: 240
 """
 The manager's gRPC services, driven by grpcio, over VMs whose QEMU and swtpm
 are the ones of the unit tests (test/unit/manager/fake_qemu.c): all that the
@@ -7,6 +6,7 @@ manager sees of a VM, without its weight. Real ones run in test/e2e.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import resource
@@ -78,9 +78,10 @@ class ManagerTestCase(harness.TestCase):
     def processes(self):
         """Of VMs of this test, with their arguments."""
         found = {}
-        for name in os.listdir("/proc"):
-            if name.isdigit() and f"{self.run_dir}/vms/" in cmdline(name) and FAKE in cmdline(name):
-                found[int(name)] = cmdline(name).split("\0")
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            line = cmdline(name)  # once: it may be gone the next time
+            if f"{self.run_dir}/vms/" in line and FAKE in line:
+                found[int(name)] = line.split("\0")
         return found
 
     def left(self):
@@ -93,7 +94,8 @@ class ManagerTestCase(harness.TestCase):
 
     def end_vms(self):
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def fails(self, code, text, call, *args, **members):
         with self.assertRaises(grpc.RpcError) as caught:
@@ -119,7 +121,7 @@ class Calls(ManagerTestCase):
                            b"guest boots\n", what="the console")
         self.fails(grpc.StatusCode.NOT_FOUND, "no VM has the id 'nobody'", self.vms.Console,
                    self.more.ConsoleRequest(id="nobody"))
-        metrics = urllib.request.urlopen(f"http://{self.process.ready()['http']}/metrics", timeout=10).read()
+        metrics = urllib.request.urlopen(f"http://{self.process.ready()['http']}/metrics", timeout=harness.deadline(10)).read()
         self.assertIn(b"VmRunning", metrics)
         self.remove(made.cvm_id)
         self.fails(grpc.StatusCode.UNKNOWN, "entity not found", self.remove, made.cvm_id)
@@ -128,9 +130,9 @@ class Calls(ManagerTestCase):
     def test_health_and_reflection(self):
         self.manager()
         check = self.channel.unary_unary("/grpc.health.v1.Health/Check")
-        self.assertEqual(check(b"\x0a\x07manager", timeout=10), b"\x08\x01")  # SERVING
+        self.assertEqual(check(b"\x0a\x07manager", timeout=harness.deadline(10)), b"\x08\x01")  # SERVING
         ask = self.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
-        answer = next(ask(iter([b"\x3a\x00"]), timeout=10))  # list_services
+        answer = next(ask(iter([b"\x3a\x00"]), timeout=harness.deadline(10)))  # list_services
         self.assertIn(b"manager.ManagerService", answer)
         self.assertIn(b"cocos_c.v1.VirtualMachines", answer)
 
@@ -239,7 +241,7 @@ class Calls(ManagerTestCase):
         address = "localhost:" + self.process.ready()["addr"].rsplit(":", 1)[1]
         with grpc.secure_channel(address, grpc.ssl_channel_credentials(read(ca.path)), harness.CHANNEL_OPTIONS) as bare:
             stub = harness.Stub(bare, self.more, "VirtualMachines")
-            self.fails(grpc.StatusCode.UNAVAILABLE, "", stub.List, self.more.ListRequest(), timeout=10)
+            self.fails(grpc.StatusCode.UNAVAILABLE, "", stub.List, self.more.ListRequest(), timeout=harness.deadline(10))
 
 
 class BadSettings(ManagerTestCase):

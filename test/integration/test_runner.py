@@ -1,4 +1,5 @@
-"""cocos-runner between a grpcio caller and a grpcio log forwarder. test-deadline: 300"""
+"""cocos-runner between a grpcio caller and a grpcio log forwarder."""
+# test-deadline: 900
 
 import base64
 import hashlib
@@ -6,6 +7,7 @@ import os
 import signal
 import stat
 import threading
+import time
 import zipfile
 
 import grpc
@@ -93,6 +95,15 @@ class Runner(harness.TestCase):
         path = os.path.join(self.work_dir, name)
         return harness.wait_until(lambda: os.path.exists(path) and open(path, encoding="utf-8").read(), 20, name)
 
+    def written_down(self, text):
+        """Whether the runner's outbox holds this text, and so a kill -9 does not take it away."""
+        for folder, _, names in os.walk(self.state_dir):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as f:
+                    if text.encode() in f.read():
+                        return True
+        return False
+
     def wait_dead(self, *pids):
         for pid in pids:
             harness.wait_until(lambda p=pid: not alive(p), 20, f"end of process {pid}")
@@ -116,9 +127,15 @@ class Outcome(Runner):
 
     def test_stderr_becomes_error_logs_and_an_event_for_each_piece_before_the_answer(self):
         self.start()
-        self.shell("echo one >&2; sleep 0.2; echo two >&2; exit 7")
-        reply = self.run_it()
-        # They are there when the answer is.
+        self.shell("echo one >&2; while [ ! -e on ]; do sleep 0.01; done; echo two >&2; exit 7")
+        future = self.run_later()
+        self.collector.wait(lambda c: len(c.events()) == 1)
+        began = time.monotonic()
+        self.make_file("work/on", "")
+        reply = future.result()
+        # They are there when the answer is, which waits for them for a second.
+        if time.monotonic() - began > 1:
+            self.collector.wait(lambda c: len(c.events()) == 2 and "two\n" in self.output("ERROR"))
         events = list(self.collector.events())
         self.assertEqual([(e.event_type, e.status, e.originator, e.computation_id) for e in events],
                          [("AlgorithmRun", "Warning", "computation-runner", "c-1")] * 2)
@@ -180,7 +197,7 @@ class Outcome(Runner):
         self.start(env={"AWS_SECRET_ACCESS_KEY": "canary-4711", "HTTPS_PROXY": "http://canary-4711"})
         self.shell("env; env >&2; exit 1")
         error = self.run_it().error
-        self.assertIn("PATH=", self.output("ERROR"))
+        self.collector.wait(lambda c: all(f"{n}=" in self.output("ERROR") for n in ("PATH", "HOME", "LANG", "TMPDIR")))
         names = {line.split("=")[0] for line in self.output("ERROR").splitlines()}
         self.assertEqual(names - {"PWD", "_", "SHLVL", "OLDPWD"}, {"PATH", "HOME", "LANG", "TMPDIR"})
         self.collector.wait(lambda c: "TMPDIR=" in self.output("DEBUG"))
@@ -317,10 +334,11 @@ class Crash(Runner):
     def test_ag_17_what_was_told_before_a_kill_9_is_delivered_after_it(self):
         self.collector.stop()
         self.start()
-        self.shell("for i in 1 2 3 4 5; do echo line $i >&2; sleep 0.05; done; echo done > done; sleep 1000")
+        self.shell("for i in 1 2 3 4 5; do echo line $i >&2; while [ ! -e on$i ]; do sleep 0.01; done; done; sleep 1000")
         future = self.run_later()
-        self.wait_file("done")
-        self.runner.wait_log(contains="runs (bin)")
+        for i in range(1, 6):
+            harness.wait_until(lambda n=i: self.written_down(f"line {n}\n"), what=f"line {i} in the journal")
+            self.make_file(f"work/on{i}", "")
         self.runner.kill()
         self.assertEqual(future.exception().code(), grpc.StatusCode.UNAVAILABLE)
         self.collector.start()
@@ -354,7 +372,7 @@ class Collector(Runner):
         self.assertEqual(self.run_it(seconds=30).error, "")
         self.runner.wait_log(seconds=20, contains="the log forwarder did not take a record")
         self.collector.answer.set()
-        self.collector.wait(lambda c: len(c.events()) == 1)
+        self.collector.wait(lambda c: len(c.events()) == 1 and "one" in self.output("ERROR"))
         self.assertEqual(self.output("ERROR"), "one\n")
 
     def test_record_that_is_refused_for_good_holds_no_other_up(self):
@@ -444,7 +462,7 @@ class Python(Runner):
         make_wheel(wheels)
         self.start(env={"RUNNER_PIP_FIND_LINKS": wheels})
         self.make_file("work/requirements.txt", "cocosprobe==1.0\n")
-        self.algorithm("print(1)\n")
+        self.algorithm("import time\ntime.sleep(1000)\n")  # however late the stop may come
         future = self.run_later(algo_type="python", requirements=f"{self.work_dir}/requirements.txt")
         harness.wait_until(lambda: os.path.isdir(f"{self.work_dir}/venv"), 20, "the virtual environment")
         self.stub.Stop(harness.proto("runner").StopRequest(computation_id="c-1"), timeout=harness.deadline(30))

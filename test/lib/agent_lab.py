@@ -80,6 +80,9 @@ class Cvms:
         self.outgoing = None
         self.queues = []
         self.asked = 0
+        self.held = None  # keeps the port while the server is away
+        if address.endswith(":0"):
+            self.held, address = harness.reserve_port()
         self.address = address
         self.credentials = credentials
         self.server = None
@@ -101,6 +104,11 @@ class Cvms:
                 each.put(None)
             self.queues.clear()
         self.server.stop(0).wait()
+
+    def close(self):
+        self.stop()
+        if self.held:
+            self.held.close()
 
     def Process(self, incoming, context):
         mine = queue.Queue()
@@ -137,7 +145,7 @@ class Cvms:
         with self.changed:
             while not (value := check(self)):
                 if not self.changed.wait(ends - time.monotonic()) and time.monotonic() >= ends:
-                    raise harness.Expired(f"CVMS: no {what} within {seconds} s; it has\n" +
+                    raise harness.Expired(f"CVMS: no {what} within {harness.deadline(seconds):g} s; it has\n" +
                                           "\n".join(f"{k} {str(m)!r}" for k, m in self.messages[-40:]))
             return value
 
@@ -294,7 +302,7 @@ class AgentTestCase(harness.TestCase):
     def setUp(self):
         super().setUp()
         self.cvms = Cvms()
-        self.addCleanup(lambda: self.cvms.stop())
+        self.addCleanup(lambda: self.cvms.close())
         self.runner = Runner(self.run_dir, self.work_dir)
         self.addCleanup(self.runner.close)
         self.algo_key, self.data_key, self.consumer_key = Key(), Key("ecdsa"), Key()

@@ -17,6 +17,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("COCOS_TEST_BUILD") or os.path.join(ROOT, "build")
 SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
+PATIENCE = 6  # what takes a second here may take six on a machine that does much else besides
 SANITIZED = "san-" in os.path.basename(BUILD)
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
@@ -40,8 +42,17 @@ class Expired(AssertionError):
 
 
 def deadline(seconds):
-    """Seconds to allow in this kind of build."""
-    return seconds * SCALE
+    """
+    Seconds to allow for what takes at most so long on an idle machine: more
+    in this kind of build, and far more altogether, for a deadline is there to
+    end what hangs and not to measure.
+    """
+    return seconds * SCALE * PATIENCE
+
+
+def duration(seconds):
+    """deadline(seconds) as our programs take it on their command lines."""
+    return f"{int(deadline(seconds) * 1000)}ms"
 
 
 def binary(name):
@@ -68,6 +79,18 @@ def wait_until(check, seconds=10, what="the condition"):
             raise Expired(f"{what}: not within {deadline(seconds):g} s")
         select.select([], [], [], pause)
         pause = min(pause * 2, 0.05)
+
+
+def reserve_port():
+    """
+    (socket, "127.0.0.1:port"): a port that nobody else is given while the
+    socket is open, for a server that is to come later, or to go and come
+    back. Such a server sets SO_REUSEADDR, as ours and grpcio's do.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held, f"127.0.0.1:{held.getsockname()[1]}"
 
 
 def rmtree(path):
@@ -146,7 +169,8 @@ class Daemon:
                 if self.at_end:
                     raise AssertionError(f"{self.name} ended without {what}\n{self.text()}")
                 if left <= 0:
-                    raise Expired(f"{self.name}: no {what} within {deadline(seconds):g} s\n{self.text()}")
+                    raise Expired(f"{self.name}: no {what} within {deadline(seconds):g} s, "
+                                  f"load {os.getloadavg()[0]:.1f}\n{self.text()}")
                 self.changed.wait(left)
 
     def wait_log(self, seconds=10, after=0, contains=None, **fields):
@@ -241,6 +265,12 @@ class TestCase(unittest.TestCase):
         self.addCleanup(rmtree, self.dir)
         self.run_dir, self.state_dir, self.work_dir = (self.make_dir(n) for n in ("run", "state", "work"))
         self.addCleanup(self._stop_daemons)
+
+    def reserve_port(self):
+        """An address as reserve_port() gives it, kept for this test until it is over."""
+        held, address = reserve_port()
+        self.addCleanup(held.close)
+        return address
 
     def make_dir(self, *parts):
         path = os.path.join(self.dir, *parts)

@@ -166,6 +166,23 @@ class TestCase(harness.TestCase):
     def cli(self, *args, expect=0, env=None, **more):
         return self.run_program("cocos-cli", *args, expect=expect, env=self.env(env), **more)
 
+    def hold(self):
+        """For agent.meanwhile: keeps the call until the test is over."""
+        release = threading.Event()
+        self.addCleanup(release.set)
+        return lambda context: release.wait(harness.deadline(60))
+
+    def cli_of_patience(self, *args):
+        """
+        Runs it with as little patience (AGENT_GRPC_TIMEOUT) as gets its call
+        through to the agent, and to fail there; (what was done, that patience).
+        """
+        for patience in ("700ms", "5s", "30s"):
+            done = self.cli(*args, expect=1, env={"AGENT_GRPC_TIMEOUT": patience}, seconds=60)
+            if self.agent.md:
+                break
+        return done, patience
+
     def start_cli(self, *args, env=None):
         return self.daemon("cocos-cli", *args, env=self.env(env), ready=False)
 
