@@ -1,5 +1,6 @@
 #include "host/program.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,4 +28,11 @@ bool host_find_program(const char *name, char *ret, size_t len)
         left = slice_after(left, n + 1);
     }
     return false;
+}
+
+bool host_program_path(const char *name, char *ret)
+{
+    char found[PATH_MAX];
+
+    return host_find_program(name, found, sizeof(found)) && realpath(found, ret) != NULL;
 }
