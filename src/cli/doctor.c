@@ -42,6 +42,15 @@ static const struct config_opt opts[] = {
     PORT("MANAGER_GRPC_PORT", "7001", "its port", grpc_port),
     TEXT("MANAGER_HTTP_HOST", "localhost", "where its health and metrics are", http_host),
     PORT("MANAGER_HTTP_PORT", "7003", "their port", http_port),
+    TEXT("MANAGER_QEMU_ENABLE_GPU", "", "true, false, or empty: when there is one", enable_gpu),
+    TEXT("MANAGER_QEMU_GPU_BDF", "", "PCI address of a GPU for VMs", gpu_bdf),
+    TEXT("MANAGER_INSECURE_HOST_ROOT", "", "for tests: a tree in place of /proc, /sys and /dev", host_root),
+    { .flag = "require",
+      .type = CONFIG_STR,
+      .def = "",
+      .arg = "snp|tdx",
+      .help = "fail unless VMs can be confidential ones of that kind",
+      .offset = offsetof(struct doctor_opts, require) },
     TEXT("COCOS_RUN_DIR", "/run/cocos", "sockets and VM directories", run_dir),
     TEXT("COCOS_STATE_DIR", "/var/lib/cocos", "records of running VMs", state_dir),
 };
@@ -51,6 +60,7 @@ static const struct config_spec spec = {
     .usage = "[flags]",
     .summary = "Look whether this host can run VMs, and say what mends it",
     .examples = "  cocos-cli doctor\n"
+                "  cocos-cli doctor --require snp\n"
                 "  cocos-cli doctor --json | jq '.checks[] | select(.level != \"ok\")'\n",
     .opts = opts,
     .opt_count = ARRAY_LEN(opts),
@@ -149,13 +159,26 @@ static int report(struct cli_out *out, const struct doctor *d)
     return CLI_DONE;
 }
 
+static int bad_kind(struct cli_out *out, const char *seen)
+{
+    struct err e = ERR_INIT;
+
+    err_fail(&e, ERR_KIND_INVALID, "'%s': snp or tdx is wanted", seen);
+    cli_out_fail(out, "flag -require", err_text(&e));
+    return CLI_USAGE;
+}
+
 static int run(struct cli_out *out, const void *opts_read, const struct config_values *values)
 {
     struct doctor d = { .opts = opts_read };
 
     (void)values;
+    if (d.opts->require[0] && strcmp(d.opts->require, "snp") != 0 && strcmp(d.opts->require, "tdx") != 0)
+        return bad_kind(out, d.opts->require);
     doctor_qemu(&d);
     doctor_devices(&d);
+    doctor_tees(&d);
+    doctor_gpu(&d);
     doctor_accelerators(&d);
     doctor_firmware(&d);
     doctor_qboot(&d);

@@ -15,6 +15,8 @@ struct doctor_opts {
     const char *qemu, *boot, *kernel, *initrd, *ovmf_code, *ovmf_vars, *swtpm;
     const char *memory, *port_range, *port_address;
     const char *grpc_host, *http_host, *run_dir, *state_dir;
+    const char *enable_gpu, *gpu_bdf, *host_root;
+    const char *require; /* "", "snp" or "tdx": what VMs have to be */
     bool enable_kvm;
     uint64_t grpc_port, http_port;
 };
@@ -42,8 +44,10 @@ void doctor_fix(struct doctor_row *row, const char *fmt, ...) PRINTF(2, 3);
 
 /* doctor_programs.c: what is tried by running it. The first one finds d->qemu. */
 void doctor_qemu(struct doctor *d);
-void doctor_devices(struct doctor *d); /* 9p, TPM, network, TEE objects */
-void doctor_qboot(struct doctor *d);   /* firmware of the fast boot */
+void doctor_devices(struct doctor *d); /* 9p, TPM, network */
+void doctor_tees(struct doctor *d);
+void doctor_gpu(struct doctor *d);
+void doctor_qboot(struct doctor *d); /* firmware of the fast boot */
 void doctor_accelerators(struct doctor *d);
 void doctor_swtpm(struct doctor *d);
 

@@ -6,8 +6,10 @@
 
 #include "base/child.h"
 #include "base/stage.h"
+#include "host/gpu.h"
 #include "host/kvm_probe.h"
 #include "host/program.h"
+#include "host/tee.h"
 
 #define ANSWER_MAX ((size_t)256 * 1024)
 #define PATIENCE_MS 10000
@@ -133,38 +135,6 @@ void doctor_qemu(struct doctor *d)
         doctor_add(d, "QEMU", DOCTOR_OK, "%s: %.*s", d->qemu, (int)line.len, (const char *)line.at);
 }
 
-static bool host_says(const char *path, const char *word)
-{
-    struct err e = ERR_INIT;
-    CLEANUP(buf_done) struct buf text = BUF_INIT(8 << 20);
-
-    return stage_read_file(path, &text, &e) && has_word(&text, word);
-}
-
-/* A host without TEEs lacks nothing that VMs under software emulation need. */
-static void look_at_tee(struct doctor *d, const struct buf *objects)
-{
-    bool snp_host = host_says("/proc/cpuinfo", "sev_snp");
-    bool tdx_host = host_says("/proc/cpuinfo", "tdx_host_platform");
-    bool snp = has_word(objects, "sev-snp-guest");
-    bool tdx = has_word(objects, "tdx-guest");
-
-    if ((snp_host && !snp) || (tdx_host && !tdx))
-        doctor_fix(doctor_add(d, "TEE", DOCTOR_WARN, "this CPU has %s, but QEMU has no object for it",
-                              snp_host ? "SEV-SNP" : "TDX"),
-                   "export MANAGER_QEMU_BIN_PATH=<a QEMU that lists %s in '-object help'>",
-                   snp_host ? "sev-snp-guest" : "tdx-guest");
-    else
-        doctor_add(d, "TEE", DOCTOR_OK, "%s; QEMU knows %s",
-                   snp_host   ? "SEV-SNP"
-                   : tdx_host ? "TDX"
-                              : "none on this CPU: VMs run without memory encryption",
-                   snp && tdx ? "sev-snp-guest, tdx-guest"
-                   : snp      ? "sev-snp-guest"
-                   : tdx      ? "tdx-guest"
-                              : "no TEE objects");
-}
-
 void doctor_devices(struct doctor *d)
 {
     static const struct {
@@ -176,11 +146,10 @@ void doctor_devices(struct doctor *d)
     };
     struct err e = ERR_INIT;
     CLEANUP(buf_done) struct buf devices = BUF_INIT(ANSWER_MAX);
-    CLEANUP(buf_done) struct buf objects = BUF_INIT(ANSWER_MAX);
 
     if (!d->qemu[0])
         return; /* said already */
-    if (!ask(d->qemu, "-device", "help", &devices, &e) || !ask(d->qemu, "-object", "help", &objects, &e)) {
+    if (!ask(d->qemu, "-device", "help", &devices, &e)) {
         doctor_fix(doctor_add(d, "QEMU devices", DOCTOR_FAIL, "%s", err_text(&e)),
                    "sudo apt-get install --reinstall qemu-system-x86");
         return;
@@ -194,7 +163,116 @@ void doctor_devices(struct doctor *d)
             doctor_fix(row, "sudo apt-get install qemu-system-x86 && "
                             "export MANAGER_QEMU_BIN_PATH=/usr/bin/qemu-system-x86_64");
     }
-    look_at_tee(d, &objects);
+}
+
+/* ------------------------------------------------------------ TEEs and GPUs */
+
+struct facts {
+    struct host_qemu_facts of;
+    char why[256];
+    bool told, done;
+};
+
+static void on_facts(const struct host_qemu_facts *of, const struct err *why, void *ctx)
+{
+    struct facts *f = ctx;
+
+    f->done = true;
+    f->told = of != NULL;
+    if (of)
+        f->of = *of;
+    else
+        snprintf(f->why, sizeof(f->why), "%.*s", (int)sizeof(f->why) - 1, err_text(why));
+}
+
+static bool make_directory(struct doctor *d, char *path, size_t len, int *ret_fd);
+static void remove_directory(struct doctor *d, char *path);
+
+/* What QEMU says of itself; false with the reason in ret->why. */
+static bool ask_qemu(struct doctor *d, struct facts *ret)
+{
+    char path[512];
+    CLEANUP(fd_done) int dir_fd = -1;
+    struct err e = ERR_INIT;
+    uv_loop_t loop;
+
+    if (!make_directory(d, path, sizeof(path), &dir_fd))
+        return false;
+    if (uv_loop_init(&loop) == 0) {
+        if (host_qemu_ask(&loop, d->qemu, false, dir_fd, on_facts, ret, &e))
+            while (!ret->done)
+                uv_run(&loop, UV_RUN_ONCE);
+        else
+            on_facts(NULL, &e, ret);
+        close_loop(&loop);
+    }
+    remove_directory(d, path);
+    return ret->told;
+}
+
+/* A host without TEEs lacks nothing that VMs under software emulation need, unless one was asked for. */
+static void look_at_tee(struct doctor *d, enum host_tee tee, const char *word,
+                        const struct host_qemu_facts *qemu)
+{
+    bool required = strcmp(d->opts->require, word) == 0;
+    struct host_tee_state state;
+
+    host_tee_look(tee, d->opts->host_root, qemu, &state);
+    if (state.host && state.qemu) {
+        doctor_add(d, host_tee_name(tee), DOCTOR_OK, "this host and QEMU %s have it", qemu->version);
+        return;
+    }
+
+    enum doctor_level level = required ? DOCTOR_FAIL : state.host ? DOCTOR_WARN : DOCTOR_OK;
+    struct doctor_row *row = doctor_add(d, host_tee_name(tee), level, "%s%s",
+                                        level == DOCTOR_OK ? "VMs run without it: " : "", state.why);
+
+    if (level == DOCTOR_OK)
+        return;
+    if (state.host)
+        doctor_fix(row, "export MANAGER_QEMU_BIN_PATH=<a QEMU that lists %s in '-object help'>%s%s%s",
+                   tee == HOST_TEE_SNP ? "sev-snp-guest and igvm-cfg" : "tdx-guest",
+                   required ? "" : "  # or VMs without it: export MANAGER_QEMU_ENABLE_",
+                   required              ? ""
+                   : tee == HOST_TEE_SNP ? "SEV_SNP"
+                                         : "TDX",
+                   required ? "" : "=false");
+    else
+        doctor_fix(row, "a host with %s: what the lines above name has to be there", host_tee_name(tee));
+}
+
+void doctor_tees(struct doctor *d)
+{
+    struct facts f = { .why = "" };
+
+    if (!d->qemu[0])
+        return; /* said already */
+    if (!ask_qemu(d, &f)) {
+        doctor_fix(doctor_add(d, "QEMU by QMP", DOCTOR_FAIL, "%s", f.why),
+                   "sudo apt-get install --reinstall qemu-system-x86 qemu-system-data");
+        return;
+    }
+    look_at_tee(d, HOST_TEE_SNP, "snp", &f.of);
+    look_at_tee(d, HOST_TEE_TDX, "tdx", &f.of);
+}
+
+void doctor_gpu(struct doctor *d)
+{
+    bool wanted = d->opts->gpu_bdf[0] || strcmp(d->opts->enable_gpu, "true") == 0;
+    struct host_gpu gpu;
+    struct err e = ERR_INIT;
+
+    if (strcmp(d->opts->enable_gpu, "false") == 0)
+        doctor_add(d, "GPU", DOCTOR_OK, "not asked for: MANAGER_QEMU_ENABLE_GPU is false");
+    else if (host_gpu_find(d->opts->host_root, d->opts->gpu_bdf, &gpu, &e))
+        doctor_add(d, "GPU", DOCTOR_OK, "%s is there for VMs (IOMMU group %s)", gpu.bdf,
+                   gpu.group[0] ? gpu.group : "none");
+    else if (!wanted)
+        doctor_add(d, "GPU", DOCTOR_OK, "VMs get none: %s", err_text(&e));
+    else
+        doctor_fix(doctor_add(d, "GPU", DOCTOR_FAIL, "%s", err_text(&e)),
+                   "sudo driverctl set-override %s vfio-pci",
+                   d->opts->gpu_bdf[0] ? d->opts->gpu_bdf : "<address>");
 }
 
 /* The firmware of the fast boot is wherever this QEMU keeps its own files. */
@@ -237,10 +315,7 @@ static void on_probed(const struct host_kvm_verdict *v, void *ctx)
     p->done = true;
 }
 
-typedef bool (*probe_fn)(uv_loop_t *loop, const char *qemu, int dir_fd, host_kvm_done_fn done, void *ctx,
-                         struct err *e);
-
-static struct host_kvm_verdict probe(probe_fn start, const char *qemu, int dir_fd)
+static struct host_kvm_verdict probe(const struct doctor *d, bool kvm, int dir_fd)
 {
     struct err e = ERR_INIT;
     struct probed p = { .done = false };
@@ -248,7 +323,8 @@ static struct host_kvm_verdict probe(probe_fn start, const char *qemu, int dir_f
 
     if (uv_loop_init(&loop) != 0)
         return (struct host_kvm_verdict){ .reason = "event loop" };
-    if (start(&loop, qemu, dir_fd, on_probed, &p, &e)) {
+    if (kvm ? host_kvm_probe(&loop, d->qemu, d->opts->host_root, dir_fd, on_probed, &p, &e)
+            : host_tcg_probe(&loop, d->qemu, dir_fd, on_probed, &p, &e)) {
         while (!p.done)
             uv_run(&loop, UV_RUN_ONCE);
     } else {
@@ -256,6 +332,17 @@ static struct host_kvm_verdict probe(probe_fn start, const char *qemu, int dir_f
     }
     close_loop(&loop);
     return p.verdict;
+}
+
+/* Confidential VMs can't do without. */
+static void say_no_kvm(struct doctor *d)
+{
+    if (d->opts->require[0])
+        doctor_fix(
+            doctor_add(d, "KVM", DOCTOR_FAIL, "MANAGER_QEMU_ENABLE_KVM is false: confidential VMs need KVM"),
+            "unset MANAGER_QEMU_ENABLE_KVM");
+    else
+        doctor_add(d, "KVM", DOCTOR_OK, "not asked for: MANAGER_QEMU_ENABLE_KVM is false");
 }
 
 static void say_kvm(struct doctor *d, const struct host_kvm_verdict *v)
@@ -267,8 +354,11 @@ static void say_kvm(struct doctor *d, const struct host_kvm_verdict *v)
                    (unsigned long long)v->took_ms);
         return;
     }
-    row = doctor_add(d, "KVM", DOCTOR_WARN, "%s; VMs run under software emulation, about ten times slower",
-                     v->reason);
+    if (d->opts->require[0])
+        row = doctor_add(d, "KVM", DOCTOR_FAIL, "%s: confidential VMs need KVM", v->reason);
+    else
+        row = doctor_add(d, "KVM", DOCTOR_WARN,
+                         "%s; VMs run under software emulation, about ten times slower", v->reason);
     if (access("/dev/kvm", F_OK) != 0)
         doctor_fix(row, "sudo modprobe kvm_intel || sudo modprobe kvm_amd  # after enabling VT-x or "
                         "AMD-V in the firmware");
@@ -317,12 +407,12 @@ void doctor_accelerators(struct doctor *d)
     if (!d->qemu[0] || !make_directory(d, path, sizeof(path), &dir_fd))
         return;
     if (d->opts->enable_kvm) {
-        kvm = probe(host_kvm_probe, d->qemu, dir_fd);
+        kvm = probe(d, true, dir_fd);
         say_kvm(d, &kvm);
     } else {
-        doctor_add(d, "KVM", DOCTOR_OK, "not asked for: MANAGER_QEMU_ENABLE_KVM is false");
+        say_no_kvm(d);
     }
-    tcg = probe(host_tcg_probe, d->qemu, dir_fd);
+    tcg = probe(d, false, dir_fd);
     if (tcg.works)
         doctor_add(d, "TCG", DOCTOR_OK, "a probe guest did its work in %llu ms",
                    (unsigned long long)tcg.took_ms);

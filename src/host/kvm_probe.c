@@ -219,8 +219,17 @@ static bool spawn(struct probe *p, const char *qemu, struct err *e)
     return child_spawn(p->loop, &spec, &p->child, e);
 }
 
-static bool run(uv_loop_t *loop, const char *qemu, int state_dir_fd, bool kvm, host_kvm_done_fn done,
-                void *ctx, struct err *e)
+static bool device_opens(const char *root)
+{
+    char path[512];
+    int n = snprintf(path, sizeof(path), "%s/dev/kvm", root);
+
+    return n > 0 && (size_t)n < sizeof(path) && access(path, R_OK | W_OK) == 0;
+}
+
+/* device: /dev/kvm can be opened, or isn't asked for. */
+static bool run(uv_loop_t *loop, const char *qemu, int state_dir_fd, bool kvm, bool device,
+                host_kvm_done_fn done, void *ctx, struct err *e)
 {
     struct probe *p = mem_new(sizeof(*p), e);
 
@@ -233,7 +242,7 @@ static bool run(uv_loop_t *loop, const char *qemu, int state_dir_fd, bool kvm, h
     }
     uv_timer_init(loop, &p->soon);
     p->soon.data = p;
-    if (kvm && access("/dev/kvm", R_OK | W_OK) != 0)
+    if (!device)
         snprintf(p->verdict.reason, sizeof(p->verdict.reason), "/dev/kvm can't be opened");
     else if (!(kvm && read_cache(p)) && spawn(p, qemu, e))
         return true;
@@ -244,14 +253,14 @@ static bool run(uv_loop_t *loop, const char *qemu, int state_dir_fd, bool kvm, h
     return true;
 }
 
-bool host_kvm_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
-                    struct err *e)
+bool host_kvm_probe(uv_loop_t *loop, const char *qemu, const char *root, int state_dir_fd,
+                    host_kvm_done_fn done, void *ctx, struct err *e)
 {
-    return run(loop, qemu, state_dir_fd, true, done, ctx, e);
+    return run(loop, qemu, state_dir_fd, true, device_opens(root), done, ctx, e);
 }
 
 bool host_tcg_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
                     struct err *e)
 {
-    return run(loop, qemu, state_dir_fd, false, done, ctx, e);
+    return run(loop, qemu, state_dir_fd, false, true, done, ctx, e);
 }

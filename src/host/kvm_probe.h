@@ -28,12 +28,13 @@ struct host_kvm_verdict {
 typedef void (*host_kvm_done_fn)(const struct host_kvm_verdict *v, void *ctx);
 
 /*
- * Asks once; done comes later on the loop. state_dir_fd is where the answer
- * is kept (borrowed until done). Fails only when nothing could be started for
- * a reason of ours; a QEMU that does not run is a verdict.
+ * Asks once; done comes later on the loop. root is put before /dev/kvm, "" but
+ * in tests. state_dir_fd is where the answer is kept (borrowed until done).
+ * Fails only when nothing could be started for a reason of ours; a QEMU that
+ * does not run is a verdict.
  */
-bool host_kvm_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
-                    struct err *e) MUST_CHECK;
+bool host_kvm_probe(uv_loop_t *loop, const char *qemu, const char *root, int state_dir_fd,
+                    host_kvm_done_fn done, void *ctx, struct err *e) MUST_CHECK;
 
 /* The same guest under software emulation, which shows that the probe itself is sound. For tests and doctor. */
 bool host_tcg_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,

@@ -4,40 +4,64 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/key.h"
 #include "base/stage.h"
 #include "host/program.h"
 
+#define SIGNING_KEY_MAX ((size_t)64 * 1024)
+
 #define TCG_CPU "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand"
 
+/* value is NULL where what says it. */
 static void note(struct buf *faults, const char *name, const char *value, const char *what)
 {
     struct err full = ERR_INIT;
+    const char *quote = value ? "'" : "";
 
-    if (!buf_format(faults, &full, "%s%s: '%s': %s", faults->len ? "; " : "", name, value, what))
+    if (!buf_format(faults, &full, "%s%s: %s%s%s%s%s", faults->len ? "; " : "", name, quote,
+                    value ? value : "", quote, value ? ": " : "", what))
         faults->max = faults->len;
 }
 
-static bool file_has(const char *path, const char *word)
+/* "" asks the host. Never less than what was asked for, and never less than the host has without being told to. */
+static bool decide_tee(enum host_tee tee, const char *setting, const char *wish, const struct mgr_settings *s,
+                       const struct host_qemu_facts *qemu, struct mgr_host_facts *h, struct buf *faults)
 {
-    CLEANUP(buf_done) struct buf text = BUF_INIT(8 << 20);
-    struct err e = ERR_INIT;
+    struct host_tee_state state;
+    size_t used = strlen(h->tee_why);
 
-    if (!stage_read_file(path, &text, &e))
+    if (strcmp(wish, "false") == 0) {
+        snprintf(h->tee_why + used, sizeof(h->tee_why) - used, "%s%s is false", used ? "; " : "", setting);
         return false;
-    return text.len && memmem(buf_slice(&text).at, text.len, word, strlen(word)) != NULL;
+    }
+    host_tee_look(tee, s->insecure_host_root, qemu, &state);
+    if (state.host && state.qemu)
+        return true;
+    snprintf(h->tee_why + used, sizeof(h->tee_why) - used, "%s%s: %s", used ? "; " : "", host_tee_name(tee),
+             state.why);
+    if (!qemu) /* that it did not answer is a fault already */
+        return false;
+    if (strcmp(wish, "true") == 0)
+        note(faults, setting, wish, state.why);
+    else if (state.host)
+        note(faults, setting, NULL, state.why);
+    return false;
 }
 
-/* "" asks the host: the CPU's flag and the kernel module's parameter must both say yes. */
-static bool decide_tee(const char *setting, const char *wish, const char *cpu_flag, const char *parameter,
-                       struct buf *faults)
+static void decide_gpu(const struct mgr_settings *s, struct mgr_host_facts *h, struct buf *faults)
 {
-    bool there = file_has("/proc/cpuinfo", cpu_flag) && file_has(parameter, "Y");
+    const struct mgr_qemu_settings *q = &s->qemu;
+    struct host_gpu gpu;
+    struct err e = ERR_INIT;
 
-    if (strcmp(wish, "false") == 0)
-        return false;
-    if (strcmp(wish, "true") == 0 && !there)
-        note(faults, setting, wish, "this host does not have it (CPU flag and kernel module say no)");
-    return there;
+    if (strcmp(q->enable_gpu, "false") == 0)
+        return;
+    if (host_gpu_find(s->insecure_host_root, q->gpu_bdf, &gpu, &e))
+        memcpy(h->gpu_bdf, gpu.bdf, sizeof(h->gpu_bdf));
+    else if (q->gpu_bdf[0])
+        note(faults, "MANAGER_QEMU_GPU_BDF", NULL, err_text(&e));
+    else if (strcmp(q->enable_gpu, "true") == 0)
+        note(faults, "MANAGER_QEMU_ENABLE_GPU", "true", err_text(&e));
 }
 
 static void need_file(struct buf *faults, const char *setting, const char *path)
@@ -51,8 +75,6 @@ static void look_for_files(const struct mgr_settings *s, const struct mgr_host_f
     const struct mgr_qemu_settings *q = &s->qemu;
     char program[512];
 
-    if (!host_find_program(q->bin_path, program, sizeof(program)))
-        note(faults, "MANAGER_QEMU_BIN_PATH", q->bin_path, "executable file not found in $PATH");
     if (!h->snp && !h->tdx && strcmp(q->boot, "measured") == 0) {
         need_file(faults, "MANAGER_QEMU_OVMF_CODE_FILE", q->ovmf_code_file);
         need_file(faults, "MANAGER_QEMU_OVMF_VARS_FILE", q->ovmf_vars_file);
@@ -86,17 +108,42 @@ static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h,
     }
 }
 
-bool mgr_host_look(const struct mgr_settings *s, struct mgr_host_facts *ret, struct err *e)
+static void look_at_qemu(const struct mgr_settings *s, const struct host_qemu_facts *qemu,
+                         const struct err *why, struct buf *faults)
+{
+    if (!qemu)
+        note(faults, "MANAGER_QEMU_BIN_PATH", why ? NULL : s->qemu.bin_path,
+             why ? err_text(why) : "executable file not found in $PATH");
+}
+
+static void look_at_signing_key(const struct mgr_settings *s, struct buf *faults)
+{
+    struct secret pem = SECRET_INIT(SIGNING_KEY_MAX);
+    struct err e = ERR_INIT;
+    CLEANUP(key_done) struct key *key = NULL;
+
+    if (s->corim_signing_key[0] && stage_read_file(s->corim_signing_key, &pem.bytes, &e))
+        key = key_private_from_pem(secret_slice(&pem), &e);
+    secret_done(&pem);
+    if (s->corim_signing_key[0] && !key) {
+        err_wrap(&e, "failed to load signing key");
+        note(faults, "MANAGER_CORIM_SIGNING_KEY", s->corim_signing_key, err_text(&e));
+    }
+}
+
+bool mgr_host_look(const struct mgr_settings *s, const struct host_qemu_facts *qemu,
+                   const struct err *qemu_why, struct mgr_host_facts *ret, struct err *e)
 {
     CLEANUP(buf_done) struct buf faults = BUF_INIT(ERR_TEXT_SIZE - 64);
-    struct mgr_host_facts h = { .gpu = s->qemu.gpu_bdf[0] != '\0' };
+    struct mgr_host_facts h = { .tee_why = "" };
 
-    h.snp = decide_tee("MANAGER_QEMU_ENABLE_SEV_SNP", s->qemu.enable_snp, "sev_snp",
-                       "/sys/module/kvm_amd/parameters/sev_snp", &faults);
-    h.tdx = decide_tee("MANAGER_QEMU_ENABLE_TDX", s->qemu.enable_tdx, "tdx_host_platform",
-                       "/sys/module/kvm_intel/parameters/tdx", &faults);
+    look_at_qemu(s, qemu, qemu_why, &faults);
+    h.snp = decide_tee(HOST_TEE_SNP, "MANAGER_QEMU_ENABLE_SEV_SNP", s->qemu.enable_snp, s, qemu, &h, &faults);
+    h.tdx = decide_tee(HOST_TEE_TDX, "MANAGER_QEMU_ENABLE_TDX", s->qemu.enable_tdx, s, qemu, &h, &faults);
+    decide_gpu(s, &h, &faults);
     look_for_files(s, &h, &faults);
     look_for_tpm(s, &h, &faults);
+    look_at_signing_key(s, &faults);
     if (faults.len)
         return err_fail(e, ERR_KIND_MISSING, "%.*s", (int)faults.len, (const char *)buf_slice(&faults).at);
     *ret = h;

@@ -12,7 +12,6 @@
 
 #define PAGE_MAX ((size_t)256 * 1024)
 #define CONNECTIONS_MAX 64
-#define TIMEOUT_S 15
 
 /*
  * libmicrohttpd without threads of its own: its epoll descriptor is watched by
@@ -55,6 +54,21 @@ static enum MHD_Result answer(struct MHD_Connection *c, unsigned code, const cha
     return rc;
 }
 
+/* The silence that ends a connection; it knows whole seconds, and 0 for none. */
+static void allow_silence(struct MHD_Connection *c, uint64_t ms)
+{
+    MHD_set_connection_option(c, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)((ms + 999) / 1000));
+}
+
+static void completed(void *ctx, struct MHD_Connection *c, void **state, enum MHD_RequestTerminationCode how)
+{
+    const struct mgr_http *h = ctx;
+
+    (void)state;
+    (void)how;
+    allow_silence(c, h->view.settings->http_idle_ms);
+}
+
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *url, const char *method,
                               const char *version, const char *data, size_t *data_len, void **state)
 {
@@ -65,11 +79,16 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *u
 
     (void)version;
     (void)data;
-    (void)state;
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
         *data_len = 0;
         return answer(c, 405, "text/plain", slice_of_str("GET is wanted\n"));
     }
+    if (!*state) { /* the head is there; now the rest of the request */
+        *state = h;
+        allow_silence(c, h->view.settings->http_read_ms);
+        return MHD_YES;
+    }
+    allow_silence(c, h->view.settings->http_write_ms);
     for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
         if (strcmp(url, pages[i].path) != 0)
             continue;
@@ -189,7 +208,9 @@ static bool start_daemon(struct mgr_http *h, int fd, struct err *e)
     struct MHD_OptionItem options[] = {
         { MHD_OPTION_LISTEN_SOCKET, fd, NULL },
         { MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, NULL },
-        { MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, NULL },
+        { MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((s->http_header_ms + 999) / 1000), NULL },
+        { MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)s->http_header_bytes, NULL },
+        { MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)completed, h },
         { MHD_OPTION_END, 0, NULL }, /* room for the two of TLS */
         { MHD_OPTION_END, 0, NULL },
         { MHD_OPTION_END, 0, NULL },
@@ -201,8 +222,8 @@ static bool start_daemon(struct mgr_http *h, int fd, struct err *e)
         if (!h->key)
             return err_wrap(e, "TLS of MANAGER_HTTP");
         flags |= MHD_USE_TLS;
-        options[3] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert };
-        options[4] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, h->key };
+        options[5] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert };
+        options[6] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, h->key };
     }
     h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, h, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     return h->daemon || err_fail(e, ERR_KIND_INVALID,

@@ -2,6 +2,7 @@
  * cocos-manager: creates and removes confidential VMs on this host.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "base/mem.h"
 #include "base/stage.h"
 #include "host/kvm_probe.h"
+#include "host/program.h"
 #include "manager/fleet.h"
 #include "manager/host.h"
 #include "manager/http.h"
@@ -24,6 +26,7 @@ struct program {
     struct mgr_host_facts facts;
     struct mgr_vm_host host;
     char vms_dir[MGR_PATH_MAX];
+    char qemu[PATH_MAX]; /* the program, absolute */
     int state_fd;
     struct tls_server *tls;
     struct rpc_server *server;
@@ -145,8 +148,8 @@ static bool set_failpoint(struct program *p, struct err *e)
 
     if (!at[0])
         return true;
-    for (const char *const *name = mgr_vm_step_names(); *name; name++)
-        if (strcmp(*name, step) == 0) {
+    for (size_t i = 0; mgr_vm_step_name(i); i++)
+        if (strcmp(mgr_vm_step_name(i), step) == 0) {
             log_warn("MANAGER_INSECURE_FAILPOINT=%s: the manager will kill itself there; this is for tests",
                      at);
             p->host.inject = step_done;
@@ -155,6 +158,11 @@ static bool set_failpoint(struct program *p, struct err *e)
             return true;
         }
     return err_fail(e, ERR_KIND_INVALID, "MANAGER_INSECURE_FAILPOINT: '%s': no step has that name", step);
+}
+
+static const char *tee_of(const struct program *p)
+{
+    return p->host.snp ? host_tee_name(HOST_TEE_SNP) : p->host.tdx ? host_tee_name(HOST_TEE_TDX) : NULL;
 }
 
 /* The accelerator is known: now VMs can be made, and those of an earlier manager be taken over. */
@@ -174,6 +182,11 @@ static void probed(const struct host_kvm_verdict *v, void *ctx)
         log_warn("VMs run under software emulation (TCG), which is slow: %s%s", v->reason,
                  v->from_cache ? " (kept from an earlier probe)" : "");
     p->host.cpu = mgr_host_cpu(&p->settings, v->works);
+    if (tee_of(p) && !v->works) {
+        err_fail(&e, ERR_KIND_MISSING, "%s VMs need KVM: %s", tee_of(p), v->reason);
+        daemon_fail(&p->daemon, &e);
+        return;
+    }
     if (!mgr_fleet_new(&p->host, &p->fleet, &e) || !serve(p, &e))
         daemon_fail(&p->daemon, &e);
 }
@@ -184,14 +197,13 @@ static bool prepare(struct program *p, struct err *e)
     CLEANUP(mem_done) char *records = mem_format(e, "%s/manager", p->settings.state_dir);
     int n = snprintf(p->vms_dir, sizeof(p->vms_dir), "%s/vms", p->settings.run_dir);
 
-    if (!records)
+    if (!records || !mgr_qemu_args_check(&p->settings, e))
         return false;
     if (n < 0 || (size_t)n >= sizeof(p->vms_dir))
         return err_fail(e, ERR_KIND_INVALID, "COCOS_RUN_DIR '%s' is too long", p->settings.run_dir);
     if (!stage_dir_open(p->vms_dir, 0700, &vms_fd, e) || !stage_dir_open(records, 0700, &p->state_fd, e))
         return false;
-    if (!mgr_uuid(p->instance_id, e) || !stage_sweep(p->state_fd, e) ||
-        !mgr_host_look(&p->settings, &p->facts, e))
+    if (!mgr_uuid(p->instance_id, e) || !stage_sweep(p->state_fd, e))
         return false;
     p->host = (struct mgr_vm_host){
         .loop = &p->daemon.loop,
@@ -201,23 +213,53 @@ static bool prepare(struct program *p, struct err *e)
         .records_fd = p->state_fd,
         .cpu = "",
         .swtpm = p->facts.swtpm,
-        .snp = p->facts.snp,
-        .tdx = p->facts.tdx,
-        .gpu = p->facts.gpu,
+        .gpu_bdf = p->facts.gpu_bdf,
     };
+    if (p->settings.insecure_host_root[0])
+        log_warn("MANAGER_INSECURE_HOST_ROOT=%s stands for this host; this is for tests",
+                 p->settings.insecure_host_root);
     return set_failpoint(p, e);
+}
+
+/* QEMU has told what it can do: now all that VMs need is looked at, and KVM is tried. */
+static void asked(const struct host_qemu_facts *qemu, const struct err *why, void *ctx)
+{
+    struct program *p = ctx;
+    struct err e = ERR_INIT;
+
+    if (p->daemon.stopping)
+        return;
+    if (!mgr_host_look(&p->settings, qemu, why, &p->facts, &e)) {
+        daemon_fail(&p->daemon, &e);
+        return;
+    }
+    p->host.snp = p->facts.snp;
+    p->host.tdx = p->facts.tdx;
+    if (tee_of(p))
+        log_info("VMs are %s ones (QEMU %s)", tee_of(p), qemu->version);
+    else
+        log_info("VMs have no encrypted memory (QEMU %s): %s", qemu->version, p->facts.tee_why);
+    if (p->facts.gpu_bdf[0])
+        log_info("VMs get the GPU %s", p->facts.gpu_bdf);
+    if (!p->settings.qemu.enable_kvm)
+        probed(&(struct host_kvm_verdict){ .reason = "MANAGER_QEMU_ENABLE_KVM is false" }, p);
+    else if (!host_kvm_probe(&p->daemon.loop, p->qemu, p->settings.insecure_host_root, p->state_fd, probed, p,
+                             &e))
+        daemon_fail(&p->daemon, &e);
 }
 
 static bool start(void *ctx, struct err *e)
 {
     struct program *p = ctx;
+    struct err why = ERR_INIT;
 
     if (!prepare(p, e))
         return false;
-    if (p->settings.qemu.enable_kvm)
-        return host_kvm_probe(&p->daemon.loop, p->settings.qemu.bin_path, p->state_fd, probed, p, e);
-    probed(&(struct host_kvm_verdict){ .reason = "MANAGER_QEMU_ENABLE_KVM is false" }, p);
-    return true;
+    if (!host_program_path(p->settings.qemu.bin_path, p->qemu))
+        return mgr_host_look(&p->settings, NULL, NULL, &p->facts, e);
+    if (host_qemu_ask(&p->daemon.loop, p->qemu, p->settings.qemu.use_sudo, p->state_fd, asked, p, &why))
+        return true;
+    return mgr_host_look(&p->settings, NULL, &why, &p->facts, e);
 }
 
 int main(int argc, char **argv)

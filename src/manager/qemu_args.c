@@ -199,12 +199,12 @@ static void put_settings(struct line *l, const struct mgr_qemu_settings *q)
     put_text(l, "scsi_id", q->disk_scsi_id, "MANAGER_QEMU_DISK_SCSI_ID");
     put_text(l, "gpu_port", q->gpu_pcie_root_port, "MANAGER_QEMU_GPU_PCIE_ROOT_PORT");
     put_text(l, "gpu_bus", q->gpu_pcie_bus, "MANAGER_QEMU_GPU_PCIE_BUS");
-    put_text(l, "gpu_bdf", q->gpu_bdf, "MANAGER_QEMU_GPU_BDF");
     put_number(l, "gpu_mmio", q->gpu_fw_cfg_mmio_mb);
     put_text(l, "snp_id", q->sev_snp_id, "MANAGER_QEMU_SEV_SNP_ID");
     put_number(l, "cbitpos", q->sev_snp_cbit_pos);
     put_number(l, "phys_bits", q->sev_snp_reduced_phys_bits);
-    put_text(l, "host_data", q->host_data, "MANAGER_QEMU_HOST_DATA");
+    put_text(l, "host_data", q->host_data[0] ? q->host_data : MGR_HOST_DATA_DEFAULT,
+             "MANAGER_QEMU_HOST_DATA");
     put_text(l, "mem_id", q->mem_id, "MANAGER_QEMU_MEM_ID");
     put_text(l, "igvm_id", q->igvm_id, "MANAGER_QEMU_IGVM_ID");
     put_text(l, "igvm_file", q->igvm_file, "MANAGER_QEMU_IGVM_FILE");
@@ -223,6 +223,7 @@ static void put_launch(struct line *l, const struct mgr_settings *s, const struc
     put_text(l, "cpu", v->cpu[0] ? v->cpu : s->qemu.cpu, "MANAGER_QEMU_CPU");
     put_text(l, "vars_file", v->ovmf_vars, "copy of the firmware's variables");
     put_number(l, "agent_port", v->agent_port);
+    put_text(l, "gpu_bdf", v->gpu_bdf, "MANAGER_QEMU_GPU_BDF");
     put_text(l, "disk", v->disk, "copy of the disk");
     put_text(l, "certs_dir", v->certs_dir, "directory of certificates");
     put_text(l, "env_dir", v->env_dir, "directory of the environment");
@@ -237,12 +238,12 @@ static unsigned when_of(const struct mgr_settings *s, const struct mgr_launch *l
     const struct mgr_qemu_settings *q = &s->qemu;
 
     return (l->kvm ? WHEN_KVM : 0u) | (l->snp ? WHEN_SNP : 0u) | (l->tdx ? WHEN_TDX : 0u) |
-           (l->gpu ? WHEN_GPU : 0u) | (q->enable_disk ? WHEN_DISK : 0u) |
+           (l->gpu_bdf[0] ? WHEN_GPU : 0u) | (q->enable_disk ? WHEN_DISK : 0u) |
            (l->certs_dir[0] ? WHEN_CERTS : 0u) | (l->env_dir[0] ? WHEN_ENV : 0u) |
            (l->tpm_socket[0] ? WHEN_TPM : 0u) | (strcmp(q->boot, "fast") == 0 ? WHEN_FAST : 0u) |
            (q->machine[0] ? WHEN_MACHINE : 0u) | (q->cpu[0] || l->cpu[0] ? WHEN_CPU : 0u) |
-           (q->no_graphic ? WHEN_NO_GRAPHIC : 0u) |
-           (q->enable_host_data && q->host_data[0] ? WHEN_HOST_DATA : 0u) | (q->use_sudo ? WHEN_SUDO : 0u);
+           (q->no_graphic ? WHEN_NO_GRAPHIC : 0u) | (q->enable_host_data ? WHEN_HOST_DATA : 0u) |
+           (q->use_sudo ? WHEN_SUDO : 0u);
 }
 
 static bool add(struct line *l, struct slice text, struct err *e)
@@ -375,6 +376,34 @@ void mgr_argv_done(struct mgr_argv *a)
         mem_free(a->at[i]);
     mem_free(a->at);
     *a = (struct mgr_argv){ NULL, 0 };
+}
+
+bool mgr_qemu_args_check(const struct mgr_settings *s, struct err *e)
+{
+    struct mgr_launch l = {
+        .start_id = "0",
+        .extra_cmdline = "",
+        .ovmf_vars = "",
+        .disk = "",
+        .certs_dir = s->qemu.certs_mount,
+        .env_dir = s->qemu.env_mount,
+        .qmp_socket = "",
+        .console_socket = "",
+        .tpm_socket = "",
+        .cpu = "",
+        .gpu_bdf = s->qemu.gpu_bdf,
+    };
+
+    for (unsigned mode = 0; mode < 3; mode++) { /* plain, SNP, TDX */
+        struct mgr_argv argv;
+
+        l.snp = mode == 1;
+        l.tdx = mode == 2;
+        if (!mgr_qemu_argv(s, &l, &argv, e))
+            return false;
+        mgr_argv_done(&argv);
+    }
+    return true;
 }
 
 bool mgr_cmdline_value_check(const char *name, struct slice value, struct err *e)

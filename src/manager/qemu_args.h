@@ -23,10 +23,10 @@ struct mgr_launch {
     const char *tpm_socket;     /* swtpm's, "" no TPM                                 */
     const char *cpu;            /* instead of the settings', "" theirs                */
     uint16_t agent_port;        /* on the host                                        */
+    const char *gpu_bdf;        /* a GPU of the host, "" none                         */
     bool kvm;
     bool snp;
     bool tdx;
-    bool gpu;
 };
 
 /* NULL-terminated, argv[0] is the program (or sudo). Freed with mgr_argv_done. */
@@ -35,6 +35,9 @@ struct mgr_argv {
     size_t count;
 };
 
+/* Host data of SNP VMs when MANAGER_QEMU_HOST_DATA is empty: what our peers send, the SHA3-256 of a fixed word. */
+#define MGR_HOST_DATA_DEFAULT "tDLZRaBAhyc/SMyeaTKZo/1iuGddXiA77uGgPH3q+Mg="
+
 /*
  * INVALID names the setting and the byte that has no place in it; nothing is
  * returned then.
@@ -42,6 +45,9 @@ struct mgr_argv {
 bool mgr_qemu_argv(const struct mgr_settings *s, const struct mgr_launch *l, struct mgr_argv *ret,
                    struct err *e) MUST_CHECK;
 void mgr_argv_done(struct mgr_argv *a);
+
+/* The same fault as for a VM of any mode, found before there is one. */
+bool mgr_qemu_args_check(const struct mgr_settings *s, struct err *e) MUST_CHECK;
 
 /*
  * One "word" for the kernel command line: INVALID when value has a space,

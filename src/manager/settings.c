@@ -5,6 +5,9 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "host/gpu.h"
+
+#define HOST_DATA_LEN 32
 
 #define AT(field) offsetof(struct mgr_settings, field)
 #define QAT(field) (offsetof(struct mgr_settings, qemu) + offsetof(struct mgr_qemu_settings, field))
@@ -16,6 +19,10 @@
 #define NUM(name, def, lo, hi, help, at)                                             \
     {                                                                                \
         NULL, 0, "MANAGER_" name, CONFIG_U64, def, lo, hi, false, "number", help, at \
+    }
+#define TIME(name, def, help, at)                                                        \
+    {                                                                                    \
+        NULL, 0, "MANAGER_" name, CONFIG_DURATION_MS, def, 0, 0, false, "time", help, at \
     }
 #define YES(name, def, help, at)                                                  \
     {                                                                             \
@@ -30,7 +37,7 @@ static const struct config_opt opts[] = {
     STR("PCR_VALUES", "", "kept for compatibility; not used", AT(pcr_values)),
     STR("EOS_VERSION", "", "what CVMInfo says of the guest's system", AT(eos_version)),
     STR("CORIM_SIGNING_KEY", "", "PEM file of the key that signs policies", AT(corim_signing_key)),
-    NUM("MAX_VMS", "10", 0, 100000, "VMs at once, 0 for no limit", AT(max_vms)),
+    STR("MAX_VMS", "10", "VMs at once, 0 or less for no limit", AT(max_vms_text)),
     STR("GRPC_HOST", "localhost", "where gRPC listens", AT(grpc_host)),
     NUM("GRPC_PORT", "7001", 0, 65535, "its port, 0 for a free one", AT(grpc_port)),
     STR("GRPC_SERVER_CERT", "", "certificate, PEM or path", AT(grpc_cert)),
@@ -41,6 +48,16 @@ static const struct config_opt opts[] = {
     NUM("HTTP_PORT", "7003", 0, 65535, "their port, 0 for a free one", AT(http_port)),
     STR("HTTP_SERVER_CERT", "", "certificate, PEM or path", AT(http_cert)),
     STR("HTTP_SERVER_KEY", "", "its key, PEM or path", AT(http_key)),
+    STR("HTTP_SERVER_CA_CERTS", "", "refused: these pages ask no client for a certificate",
+        AT(http_server_ca)),
+    STR("HTTP_CLIENT_CA_CERTS", "", "likewise", AT(http_client_ca)),
+    TIME("HTTP_SERVER_READ_HEADER_TIMEOUT", "5s", "a client may be silent before its request",
+         AT(http_header_ms)),
+    TIME("HTTP_SERVER_READ_TIMEOUT", "15s", "and within it", AT(http_read_ms)),
+    TIME("HTTP_SERVER_WRITE_TIMEOUT", "15s", "and while it takes the answer", AT(http_write_ms)),
+    TIME("HTTP_SERVER_IDLE_TIMEOUT", "60s", "and between two requests", AT(http_idle_ms)),
+    NUM("HTTP_SERVER_MAX_HEADER_BYTES", "1048576", 4096, 16777216, "longest head of a request",
+        AT(http_header_bytes)),
     STR("SWTPM", "auto", "software TPM for VMs: auto, true, false or the program's path", AT(swtpm)),
     { NULL, 0, "COCOS_RUN_DIR", CONFIG_STR, "/run/cocos", 0, 0, true, "dir", "sockets and VM directories",
       AT(run_dir) },
@@ -50,6 +67,8 @@ static const struct config_opt opts[] = {
       "accepted for compatibility; traces are not sent", AT(jaeger_url) },
     { NULL, 0, "COCOS_JAEGER_TRACE_RATIO", CONFIG_STR, "1.0", 0, 0, false, "number",
       "accepted for compatibility", AT(jaeger_ratio) },
+    STR("INSECURE_HOST_ROOT", "", "for tests: a tree in place of this host's /proc, /sys and /dev",
+        AT(insecure_host_root)),
     STR("INSECURE_FAILPOINT", "", "for tests: kill -9 oneself after this step, or undo-<step>",
         AT(insecure_failpoint)),
     STR("QEMU_BIN_PATH", "qemu-system-x86_64", "QEMU", QAT(bin_path)),
@@ -102,19 +121,22 @@ static const struct config_opt opts[] = {
     NUM("QEMU_SEV_SNP_REDUCED_PHYS_BITS", "1", 0, 63, "physical address bits lost",
         QAT(sev_snp_reduced_phys_bits)),
     YES("QEMU_ENABLE_HOST_DATA", "false", "give HOST_DATA to SNP", QAT(enable_host_data)),
-    STR("QEMU_HOST_DATA", "", "32 bytes, base64", QAT(host_data)),
+    STR("QEMU_HOST_DATA", "", "32 bytes, base64; empty: the constant that our peers send", QAT(host_data)),
     STR("QEMU_TDX_ID", "tdx0", "id of the TDX object", QAT(tdx_id)),
     NUM("QEMU_QUOTE_GENERATION_PORT", "4050", 1, 4294967295, "vsock port of the quoting service",
         QAT(quote_generation_port)),
     STR("QEMU_OVMF_FILE", "/usr/share/ovmf/OVMF.fd", "firmware of TDX guests", QAT(ovmf_file)),
     STR("QEMU_IGVM_ID", "igvm0", "id of the IGVM object", QAT(igvm_id)),
     STR("QEMU_IGVM_FILE", "/root/coconut-qemu.igvm", "SVSM firmware of SNP guests", QAT(igvm_file)),
-    STR("QEMU_GPU_BDF", "", "PCI address of a GPU to pass through", QAT(gpu_bdf)),
+    STR("QEMU_ENABLE_GPU", "", "true or false; empty: when one is named, or found bound to vfio-pci",
+        QAT(enable_gpu)),
+    STR("QEMU_GPU_BDF", "", "PCI address of the GPU (also GPU_BDF); empty: the first NVIDIA one",
+        QAT(gpu_bdf)),
     STR("QEMU_GPU_PCIE_ROOT_PORT", "pci.1", "its root port", QAT(gpu_pcie_root_port)),
     STR("QEMU_GPU_PCIE_BUS", "pcie.0", "that port's bus", QAT(gpu_pcie_bus)),
     NUM("QEMU_GPU_FW_CFG_MMIO_MB", "262144", 1, 16777216, "MMIO window", QAT(gpu_fw_cfg_mmio_mb)),
     YES("QEMU_NO_GRAPHIC", "true", "no display", QAT(no_graphic)),
-    STR("QEMU_MONITOR", "pty", "kept for compatibility; QMP is used", QAT(monitor)),
+    STR("QEMU_MONITOR", "pty", "where QEMU puts its own monitor", QAT(monitor)),
     STR("QEMU_CERTS_MOUNT", "", "share this directory instead of one made for the VM", QAT(certs_mount)),
     STR("QEMU_ENV_MOUNT", "", "likewise for the environment", QAT(env_mount)),
 };
@@ -190,25 +212,51 @@ static void check_word(struct buf *faults, const char *name, const char *value, 
     note(faults, name, &e);
 }
 
-static void check(const struct mgr_settings *s, struct buf *faults)
+/* 0 or less means no limit. */
+static bool parse_max_vms(const char *text, uint64_t *ret, struct err *e)
+{
+    bool negative = text[0] == '-';
+
+    if (!text_parse_u64(slice_of_str(text + (negative ? 1 : 0)), 0, INT32_MAX, ret, e))
+        return err_fail(e, ERR_KIND_INVALID, "'%s': a whole number is wanted, 0 or less for no limit", text);
+    if (negative)
+        *ret = 0;
+    return true;
+}
+
+static bool check_host_data(const char *text, struct err *e)
+{
+    CLEANUP(buf_done) struct buf bytes = BUF_INIT(1024);
+
+    return !text[0] || (base64_decode(slice_of_str(text), &bytes, e) && bytes.len == HOST_DATA_LEN) ||
+           err_fail(e, ERR_KIND_INVALID, "'%.100s': %d bytes in base64 are wanted", text, HOST_DATA_LEN);
+}
+
+/* What belongs to a confidential VM or a device given to it. */
+static void check_hardware(const struct mgr_qemu_settings *q, struct buf *faults)
 {
     static const char *const tri[] = { "", "true", "false", NULL };
-    static const char *const on_off[] = { "on", "off", NULL };
-    static const char *const boots[] = { "measured", "fast", NULL };
-    static const char *const formats[] = { "qcow2", "raw", NULL };
-    const struct mgr_qemu_settings *q = &s->qemu;
     struct err e = ERR_INIT;
-    uint16_t first;
-    uint16_t last;
+    char bdf[HOST_BDF_LEN + 1];
+
+    check_word(faults, "MANAGER_QEMU_ENABLE_SEV_SNP", q->enable_snp, tri);
+    check_word(faults, "MANAGER_QEMU_ENABLE_TDX", q->enable_tdx, tri);
+    check_word(faults, "MANAGER_QEMU_ENABLE_GPU", q->enable_gpu, tri);
+    if (strcmp(q->enable_snp, "true") == 0 && strcmp(q->enable_tdx, "true") == 0 &&
+        !err_fail(&e, ERR_KIND_INVALID, "true, and so is MANAGER_QEMU_ENABLE_TDX: a VM has one of them"))
+        note(faults, "MANAGER_QEMU_ENABLE_SEV_SNP", &e);
+    if (!check_host_data(q->host_data, &e))
+        note(faults, "MANAGER_QEMU_HOST_DATA", &e);
+    if (q->gpu_bdf[0] && !host_bdf_parse(q->gpu_bdf, bdf, &e))
+        note(faults, "MANAGER_QEMU_GPU_BDF", &e);
+}
+
+static void check_sizes(const struct mgr_qemu_settings *q, struct buf *faults)
+{
+    struct err e = ERR_INIT;
     uint64_t size = 0;
     uint64_t max = UINT64_MAX;
-    struct in_addr addr;
 
-    if (q->host_fwd_addr[0] && inet_pton(AF_INET, q->host_fwd_addr, &addr) != 1 &&
-        !err_fail(&e, ERR_KIND_INVALID, "'%s': an IPv4 address is wanted", q->host_fwd_addr))
-        note(faults, "MANAGER_QEMU_HOST_FWD_ADDR", &e);
-    if (!mgr_port_range(q->host_fwd_range, &first, &last, &e))
-        note(faults, "MANAGER_QEMU_HOST_FWD_RANGE", &e);
     if (!mgr_memory_bytes(q->memory_size, &size, &e))
         note(faults, "MANAGER_QEMU_MEMORY_SIZE", &e);
     if (!mgr_memory_bytes(q->max_memory, &max, &e))
@@ -220,6 +268,12 @@ static void check(const struct mgr_settings *s, struct buf *faults)
         !err_fail(&e, ERR_KIND_INVALID, "%llu is above MANAGER_QEMU_SMP_MAXCPUS %llu",
                   (unsigned long long)q->smp_count, (unsigned long long)q->smp_maxcpus))
         note(faults, "MANAGER_QEMU_SMP_COUNT", &e);
+}
+
+static void check_tls(const struct mgr_settings *s, struct buf *faults)
+{
+    struct err e = ERR_INIT;
+
     if (!s->grpc_cert[0] != !s->grpc_key[0] &&
         !err_fail(&e, ERR_KIND_INVALID, "certificate and key are wanted together"))
         note(faults, "MANAGER_GRPC_SERVER_CERT, _KEY", &e);
@@ -229,8 +283,30 @@ static void check(const struct mgr_settings *s, struct buf *faults)
     if (!s->http_cert[0] != !s->http_key[0] &&
         !err_fail(&e, ERR_KIND_INVALID, "certificate and key are wanted together"))
         note(faults, "MANAGER_HTTP_SERVER_CERT, _KEY", &e);
-    check_word(faults, "MANAGER_QEMU_ENABLE_SEV_SNP", q->enable_snp, tri);
-    check_word(faults, "MANAGER_QEMU_ENABLE_TDX", q->enable_tdx, tri);
+    if ((s->http_server_ca[0] || s->http_client_ca[0]) &&
+        !err_fail(&e, ERR_KIND_INVALID, "no client is asked for a certificate there; unset it"))
+        note(faults, "MANAGER_HTTP_*_CA_CERTS", &e);
+}
+
+static void check(const struct mgr_settings *s, struct buf *faults)
+{
+    static const char *const on_off[] = { "on", "off", NULL };
+    static const char *const boots[] = { "measured", "fast", NULL };
+    static const char *const formats[] = { "qcow2", "raw", NULL };
+    const struct mgr_qemu_settings *q = &s->qemu;
+    struct err e = ERR_INIT;
+    uint16_t first;
+    uint16_t last;
+    struct in_addr addr;
+
+    if (q->host_fwd_addr[0] && inet_pton(AF_INET, q->host_fwd_addr, &addr) != 1 &&
+        !err_fail(&e, ERR_KIND_INVALID, "'%s': an IPv4 address is wanted", q->host_fwd_addr))
+        note(faults, "MANAGER_QEMU_HOST_FWD_ADDR", &e);
+    if (!mgr_port_range(q->host_fwd_range, &first, &last, &e))
+        note(faults, "MANAGER_QEMU_HOST_FWD_RANGE", &e);
+    check_sizes(q, faults);
+    check_tls(s, faults);
+    check_hardware(q, faults);
     check_word(faults, "MANAGER_QEMU_BOOT", q->boot, boots);
     check_word(faults, "MANAGER_QEMU_OVMF_CODE_READONLY", q->ovmf_code_readonly, on_off);
     check_word(faults, "MANAGER_QEMU_DISK_FORMAT", q->disk_format, formats);
@@ -306,6 +382,8 @@ enum config_outcome mgr_settings_read(int argc, char *const *argv, char *const *
         mem_free(added[i]);
     if (outcome != CONFIG_RUN)
         return outcome;
+    if (!parse_max_vms(ret->max_vms_text, &ret->max_vms, e))
+        note(&faults, "MANAGER_MAX_VMS", e);
     check(ret, &faults);
     if (faults.len == 0)
         return CONFIG_RUN;

@@ -34,6 +34,7 @@ struct mgr_qemu_settings {
     uint64_t quote_generation_port;
     const char *ovmf_file;
     const char *igvm_id, *igvm_file;
+    const char *enable_gpu; /* additive: "" (a GPU that is named or found), true or false */
     const char *gpu_bdf, *gpu_pcie_root_port, *gpu_pcie_bus;
     uint64_t gpu_fw_cfg_mmio_mb;
     const char *bin_path;
@@ -51,14 +52,18 @@ struct mgr_qemu_settings {
 struct mgr_settings {
     int log_level;
     const char *instance_id, *eos_version, *pcr_values, *policy_binary_path, *corim_signing_key;
+    const char *max_vms_text;
     uint64_t max_vms; /* 0: no limit */
     const char *grpc_host, *grpc_cert, *grpc_key, *grpc_server_ca, *grpc_client_ca;
     uint64_t grpc_port;
     const char *http_host, *http_cert, *http_key;
     uint64_t http_port;
+    uint64_t http_read_ms, http_write_ms, http_header_ms, http_idle_ms, http_header_bytes;
+    const char *http_server_ca, *http_client_ca;
     const char *run_dir, *state_dir;
     const char *swtpm; /* additive: "auto" (without hardware), "true", "false", or the program's path */
     const char *jaeger_url, *jaeger_ratio;
+    const char *insecure_host_root; /* "", or a tree that stands for the host's /proc, /sys and /dev */
     const char *insecure_failpoint; /* "" or the step (undo-<step>) behind which the manager kills itself */
     struct mgr_qemu_settings qemu;
 };

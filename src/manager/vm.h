@@ -26,9 +26,10 @@ struct mgr_vm_host {
     const struct mgr_settings *settings;
     const char *vms_dir; /* absolute; each VM gets a directory beneath it */
     int records_fd;
-    const char *cpu;   /* instead of the settings', "" theirs */
-    const char *swtpm; /* program, "" none                    */
-    bool kvm, snp, tdx, gpu;
+    const char *cpu;     /* instead of the settings', "" theirs */
+    const char *swtpm;   /* program, "" none                    */
+    const char *gpu_bdf; /* a GPU of the host, "" none        */
+    bool kvm, snp, tdx;
 
     /* Test hook, NULL otherwise: false makes the step fail after it was done. */
     bool (*inject)(const char *step, void *ctx);
@@ -79,8 +80,8 @@ bool mgr_vm_console(const struct mgr_vm *vm, size_t max, struct buf *out, struct
 /* The command line it was started with, "" for one that was adopted. */
 const struct mgr_argv *mgr_vm_argv(const struct mgr_vm *vm);
 
-/* The names of the steps, NULL-terminated, in order; for tests that fail each of them. */
-const char *const *mgr_vm_step_names(void);
+/* The name of a step, by its place in the order; NULL behind the last one. For tests that fail each of them. */
+const char *mgr_vm_step_name(size_t place);
 
 /* A random (version 4) uuid; ret holds MGR_ID_LEN + 1 bytes. */
 bool mgr_uuid(char *ret, struct err *e) MUST_CHECK;

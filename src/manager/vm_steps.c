@@ -280,7 +280,7 @@ static enum step_result start_qemu(struct mgr_vm *vm, struct err *e)
         .kvm = h->kvm,
         .snp = h->snp,
         .tdx = h->tdx,
-        .gpu = h->gpu,
+        .gpu_bdf = h->gpu_bdf,
     };
 
     if (!words)
@@ -482,11 +482,7 @@ const struct vm_step mgr_vm_steps[] = {
 };
 const size_t mgr_vm_step_count = ARRAY_LEN(mgr_vm_steps);
 
-const char *const *mgr_vm_step_names(void)
+const char *mgr_vm_step_name(size_t place)
 {
-    static const char *names[ARRAY_LEN(mgr_vm_steps) + 1];
-
-    for (size_t i = 0; i < ARRAY_LEN(mgr_vm_steps); i++)
-        names[i] = mgr_vm_steps[i].name;
-    return names;
+    return place < ARRAY_LEN(mgr_vm_steps) ? mgr_vm_steps[place].name : NULL;
 }

@@ -17,11 +17,13 @@ FAKE_QEMU = """#!/bin/sh
 case $1 in
 --version) echo 'QEMU emulator version {version} (fake)' ;;
 -device) echo '{devices}' ;;
--object) echo 'memory-backend-memfd' ;;
 -L) printf '/none\\n{data}\\n' ;;
-*) exit {status} ;;
+*)  case $2 in none,*) exec {fake} "$@" tee={tee} ;; esac
+    exit {status} ;;
 esac
 """
+FAKE = os.path.join(harness.BUILD, "unit", "manager", "test_vm")  # talks QMP: test/unit/manager/fake_qemu.c
+
 DEVICES = 'name "virtio-9p-pci", bus PCI, name "virtio-net-pci", name "tpm-crb"'
 
 
@@ -50,8 +52,9 @@ class Doctor(harness.TestCase):
         os.chmod(path, 0o755)
         return path
 
-    def fake_qemu(self, version="7.2.0", devices=DEVICES, status=65):
-        return self.script("qemu", FAKE_QEMU.format(version=version, devices=devices, status=status,
+    def fake_qemu(self, version="7.2.0", devices=DEVICES, status=65, tee="none"):
+        self.assertTrue(os.access(FAKE, os.X_OK), f"{FAKE} has not been built: run make unit-bins")
+        return self.script("qemu", FAKE_QEMU.format(version=version, devices=devices, status=status, tee=tee, fake=FAKE,
                                                      data=os.path.dirname(self.make_file("data/qboot.rom", "x"))))
 
     def doctor(self, expect=0, **env):
@@ -104,6 +107,58 @@ class Doctor(harness.TestCase):
     def test_qemu_without_9p(self):
         self.fake_qemu(devices='name "virtio-net-pci", name "tpm-crb"')
         self.check("9p", "fail", 'lacks "virtio-9p-pci"', "apt-get install")
+
+    def host(self, flag, module=None, device=None):
+        """A tree that stands for a host whose CPU, module and device are these."""
+        self.make_file("host/proc/cpuinfo", f"model name\t: A CPU\nflags\t\t: fpu {flag}\n")
+        self.make_file("host/dev/kvm", "")
+        if module:
+            self.make_file(f"host/sys/module/{module}", "Y\n")
+        if device:
+            self.make_file(f"host/dev/{device}", "")
+        self.env["MANAGER_INSECURE_HOST_ROOT"] = os.path.join(self.dir, "host")
+
+    def test_snp_of_host_and_qemu(self):
+        self.host("sev_snp", "kvm_amd/parameters/sev_snp", "sev")
+        self.fake_qemu(version="10.2.0", tee="snp")
+        self.env["MANAGER_QEMU_ENABLE_KVM"] = "true"
+        rows = self.doctor()
+        self.assertEqual(rows["SEV-SNP"]["found"], "this host and QEMU 10.2.0 have it")
+        self.assertIn("no flag tdx_host_platform", rows["TDX"]["found"])
+        self.require("snp", 0)
+        self.assertIn("tdx-guest", self.require("tdx", 1)["TDX"]["found"])
+        self.env["MANAGER_QEMU_ENABLE_KVM"] = "false"
+        self.assertIn("need KVM", self.require("snp", 1)["KVM"]["found"])
+
+    def test_snp_host_whose_qemu_is_too_old(self):
+        self.host("sev_snp", "kvm_amd/parameters/sev_snp", "sev")
+        self.check("SEV-SNP", "warn", "has no object sev-snp-guest", "MANAGER_QEMU_BIN_PATH=")
+        self.assertEqual(self.require("snp", 1)["SEV-SNP"]["level"], "fail")
+
+    def test_required_tee_that_is_not_there(self):
+        self.host("fpu")
+        row = self.require("snp", 1)["SEV-SNP"]
+        self.assertEqual(row["level"], "fail")
+        for text in ("'A CPU' has no flag sev_snp", "/sys/module/kvm_amd/parameters/sev_snp: is not there",
+                     "/dev/sev is not there"):
+            self.assertIn(text, row["found"])
+        done = self.run_program("cocos-cli", "doctor", "--require", "sgx", env=self.env, expect=2)
+        self.assertIn("'sgx': snp or tdx is wanted", done.stderr)
+
+    def require(self, kind, expect):
+        done = self.run_program("cocos-cli", "doctor", "--json", "--require", kind, env=self.env, expect=expect)
+        return {row["check"]: row for row in json.loads(done.stdout)["checks"]}
+
+    def test_gpu(self):
+        self.host("fpu")
+        device = os.path.join(self.dir, "host/sys/bus/pci/devices/0000:41:00.0")
+        self.make_file(os.path.join(device, "vendor"), "0x10de\n")
+        self.make_file(os.path.join(device, "class"), "0x030200\n")
+        self.check("GPU", "ok", "0000:41:00.0 is bound to no driver", "")
+        self.check("GPU", "fail", "bound to no driver", "driverctl set-override 41:00.0 vfio-pci",
+                   MANAGER_QEMU_GPU_BDF="41:00.0")
+        os.symlink("../../drivers/vfio-pci", os.path.join(device, "driver"))
+        self.check("GPU", "ok", "0000:41:00.0 is there for VMs", "")
 
     def test_probe_guest_that_does_not_do_its_work(self):
         self.fake_qemu(status=1)

@@ -87,7 +87,7 @@ class ManagerTestCase(harness.TestCase):
     def left(self):
         """Everything there is of VMs."""
         return (list(self.processes()), os.listdir(f"{self.run_dir}/vms"),
-                [f for f in os.listdir(f"{self.state_dir}/manager") if f != "kvm-probe.json"])
+                [f for f in os.listdir(f"{self.state_dir}/manager") if not f.startswith("kvm-probe.")])
 
     def wait_clean(self):
         harness.wait_until(lambda: self.left() == ([], [], []), what="the end of all VMs")
@@ -126,6 +126,26 @@ class Calls(ManagerTestCase):
         self.remove(made.cvm_id)
         self.fails(grpc.StatusCode.UNKNOWN, "entity not found", self.remove, made.cvm_id)
         self.wait_clean()
+
+    def test_http_side_ends_silent_clients_and_long_heads(self):
+        self.manager(MANAGER_HTTP_SERVER_READ_HEADER_TIMEOUT="1s", MANAGER_HTTP_SERVER_MAX_HEADER_BYTES="4096")
+        host, port = self.process.ready()["http"].rsplit(":", 1)
+        limit = harness.deadline(20)
+        with socket.create_connection((host, int(port)), timeout=limit) as silent:
+            self.assertEqual(silent.recv(1), b"")
+        with socket.create_connection((host, int(port)), timeout=limit) as long:
+            long.sendall(b"GET /health HTTP/1.1\r\nX: " + b"x" * 8000)
+            self.assertRegex(long.recv(100), b"^HTTP/1.1 4")
+        with socket.create_connection((host, int(port)), timeout=limit) as other:
+            other.sendall(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+            self.assertRegex(other.recv(100), b"^HTTP/1.1 405")
+        with socket.create_connection((host, int(port)), timeout=limit) as twice:
+            for _ in range(2):  # one connection, two requests
+                twice.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                got = b""
+                while not got.endswith(b"}\n"):
+                    got += twice.recv(1000)
+                self.assertRegex(got, b"^HTTP/1.1 200")
 
     def test_health_and_reflection(self):
         self.manager()
@@ -250,12 +270,115 @@ class BadSettings(ManagerTestCase):
                  ({"MANAGER_QEMU_HOST_FWD_RANGE": "6200-6100"}, 2, "'6200-6100': the range runs backwards"),
                  ({"MANAGER_QEMU_DISK_IMG_KERNEL_FILE": "none"}, 1, "'none': no such readable file"),
                  ({"MANAGER_QEMU_BIN_PATH": "/none/qemu"}, 1, "'/none/qemu': executable file not found"),
+                 ({"MANAGER_QEMU_BIN_PATH": "/bin/true"}, 1, "does not answer as QEMU does: it ended with status 0"),
+                 ({"MANAGER_QEMU_NETDEV_ID": "a,b"}, 2, "MANAGER_QEMU_NETDEV_ID: 'a,b': letters, digits,"),
+                 ({"MANAGER_QEMU_OVMF_CODE_FILE": "a\nb"}, 2, "byte 0x0a has no place in a QEMU option"),
+                 ({"MANAGER_CORIM_SIGNING_KEY": "kernel"}, 1, "failed to load signing key: "),
+                 ({"MANAGER_GRPC_PORT": "http"}, 2, "MANAGER_GRPC_PORT: 'http': a whole number"),
                  ({"MANAGER_SWTPM": "/none/swtpm"}, 1, "swtpm is not there"),
                  ({"MANAGER_INSECURE_FAILPOINT": "nowhere"}, 2, "'nowhere': no step has that name"))
         for env, code, text in cases:
             done = self.run_program("cocos-manager", env=self.env(**env), expect=code)
             self.assertEqual((done.stdout + done.stderr).count(text), 1, done.stdout + done.stderr)
             self.assertEqual(self.processes(), {})
+
+
+class Hardware(ManagerTestCase):
+    """TEEs and GPUs, on a tree of files that stands for a host, and with a QEMU that says it can use them."""
+
+    def host(self, flag, module, *devices):
+        self.make_file("host/proc/cpuinfo", f"model name\t: A CPU\nflags\t\t: fpu {flag}\n")
+        self.make_file(f"host/sys/module/{module}", "Y\n")
+        for name in ("kvm",) + devices:
+            self.make_file(f"host/dev/{name}", "")
+        self.make_file("host/proc/meminfo", "MemAvailable: 8000000 kB\n")
+        return os.path.join(self.dir, "host")
+
+    def qemu(self, tee):
+        path = self.make_file(f"qemu-{tee}", f'#!/bin/sh\nexec {FAKE} "$@" tee={tee}\n')
+        os.chmod(path, 0o755)
+        return path
+
+    def snp(self, tee="snp", **env):
+        return {"MANAGER_INSECURE_HOST_ROOT": self.host("sev_snp", "kvm_amd/parameters/sev_snp", "sev"),
+                "MANAGER_QEMU_BIN_PATH": self.qemu(tee), "MANAGER_QEMU_ENABLE_KVM": "true",
+                "MANAGER_QEMU_IGVM_FILE": self.make_file("svsm.igvm", "x"), "MANAGER_SWTPM": "auto", **env}
+
+    def arguments(self):
+        """Of the one QEMU that runs: pairs of flag and value."""
+        argv = [a for a in self.processes().values() if "-qmp" in a]
+        self.assertEqual(len(argv), 1)
+        return list(zip(argv[0], argv[0][1:]))
+
+    def refused(self, text, code=1, **env):
+        done = self.run_program("cocos-manager", env=self.env(**env), expect=code)
+        said = done.stdout + done.stderr
+        self.assertEqual(said.count(text), 1, said)
+        self.assertEqual(self.processes(), {})
+
+    def test_snp_is_found_and_used(self):
+        self.manager(**self.snp(MANAGER_QEMU_ENABLE_HOST_DATA="true"))
+        self.process.wait_log(contains="VMs are SEV-SNP ones (QEMU 10.2.0)")
+        made = self.create()
+        argv = self.arguments()
+        objects = [v for f, v in argv if f == "-object"]
+        self.assertRegex(objects[1], "^sev-snp-guest,id=sev0-[0-9a-f-]{36},cbitpos=51,reduced-phys-bits=1,"
+                                     "host-data=tDLZRaBAhyc/SMyeaTKZo/1iuGddXiA77uGgPH3q[+]Mg=$")
+        self.assertEqual(objects[2], f"igvm-cfg,id=igvm0,file={self.dir}/svsm.igvm")
+        self.assertNotIn("-tpmdev", [f for f, _ in argv])  # the SVSM has the TPM
+        self.assertIn("-enable-kvm", [f for f, _ in argv])
+        self.assertEqual(json.loads(self.stub.AttestationPolicy(
+            self.pb.AttestationPolicyReq(id=made.cvm_id)).info)["platform"], "snp")
+        self.remove(made.cvm_id)
+        self.wait_clean()
+
+    def test_tdx_is_found_and_used(self):
+        root = self.host("tdx_host_platform", "kvm_intel/parameters/tdx")
+        self.manager(MANAGER_INSECURE_HOST_ROOT=root, MANAGER_QEMU_BIN_PATH=self.qemu("tdx"), MANAGER_SWTPM="auto",
+                     MANAGER_QEMU_ENABLE_KVM="true", MANAGER_QEMU_OVMF_FILE=self.make_file("ovmf.fd", "x"))
+        made = self.create()
+        self.assertIn('"qom-type":"tdx-guest"', dict(reversed(self.arguments()))["-object"])
+        self.remove(made.cvm_id)
+        self.wait_clean()
+
+    def test_host_with_snp_never_makes_lesser_vms_unasked(self):
+        self.refused("QEMU 10.2.0 has no object sev-snp-guest", **self.snp(tee="none"))
+        self.refused("SEV-SNP VMs need KVM: MANAGER_QEMU_ENABLE_KVM is false",
+                     **self.snp(MANAGER_QEMU_ENABLE_KVM="false"))
+        self.refused("svsm.none': no such readable file", **self.snp(MANAGER_QEMU_IGVM_FILE="svsm.none"))
+        self.manager(**self.snp(tee="none", MANAGER_QEMU_ENABLE_SEV_SNP="false", MANAGER_SWTPM=FAKE))
+        self.process.wait_log(contains="MANAGER_QEMU_ENABLE_SEV_SNP is false")
+        self.remove(self.create().cvm_id)
+        self.wait_clean()
+
+    def test_tee_that_is_demanded_and_not_there(self):
+        root = self.host("fpu", "none/parameters/none")
+        self.refused("'A CPU' has no flag sev_snp", MANAGER_INSECURE_HOST_ROOT=root, MANAGER_QEMU_ENABLE_SEV_SNP="true")
+        self.refused("no object tdx-guest", MANAGER_INSECURE_HOST_ROOT=root, MANAGER_QEMU_ENABLE_TDX="true")
+
+    def gpu(self, bdf, driver=None):
+        path = self.make_file(f"host/sys/bus/pci/devices/{bdf}/vendor", "0x10de\n")
+        self.make_file(f"host/sys/bus/pci/devices/{bdf}/class", "0x030200\n")
+        if driver:
+            os.symlink(f"../../drivers/{driver}", os.path.join(os.path.dirname(path), "driver"))
+
+    def test_gpu_is_found_and_given_to_a_vm(self):
+        root = self.host("fpu", "none/parameters/none")
+        self.gpu("0000:41:00.0", "nvidia")
+        self.refused("'41:00.0' is bound to nvidia, not to vfio-pci", MANAGER_INSECURE_HOST_ROOT=root,
+                     MANAGER_QEMU_GPU_BDF="41:00.0")
+        self.refused("0000:41:00.0 is bound to nvidia", MANAGER_INSECURE_HOST_ROOT=root, MANAGER_QEMU_ENABLE_GPU="true")
+        self.gpu("0000:c1:00.0", "vfio-pci")
+        self.manager(MANAGER_INSECURE_HOST_ROOT=root)
+        self.process.wait_log(contains="VMs get the GPU 0000:c1:00.0")
+        made = self.create()
+        self.assertIn(("-device", "vfio-pci,host=0000:c1:00.0,bus=pci.1"), self.arguments())
+        self.remove(made.cvm_id)
+        self.wait_clean()
+        self.process.stop()
+        self.manager(MANAGER_INSECURE_HOST_ROOT=root, MANAGER_QEMU_ENABLE_GPU="false")
+        self.create()
+        self.assertNotIn("vfio", str(self.arguments()))
 
 
 class Restart(ManagerTestCase):

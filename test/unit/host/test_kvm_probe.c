@@ -129,13 +129,13 @@ static void answer_is_kept_for_the_same_qemu_only(void **state)
     }
     make_qemu(f, "exit 65\n", qemu, sizeof(qemu));
     for (unsigned i = 0; i < 2; i++) {
-        assert_true(host_kvm_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
+        assert_true(host_kvm_probe(&f->loop, qemu, "", f->dir_fd, keep, f, &e));
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_true(f->verdict.works);
         assert_int_equal(f->verdict.from_cache, i == 1);
     }
     make_qemu(f, "exit 1; # another QEMU\n", qemu, sizeof(qemu));
-    assert_true(host_kvm_probe(&f->loop, qemu, f->dir_fd, keep, f, &e));
+    assert_true(host_kvm_probe(&f->loop, qemu, "", f->dir_fd, keep, f, &e));
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_false(f->verdict.works);
     assert_false(f->verdict.from_cache);

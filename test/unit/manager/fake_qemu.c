@@ -122,6 +122,37 @@ static void serve(struct fake *f)
     }
 }
 
+/* Questions without a machine (host/qemu.h): tee=snp and tee=tdx among the arguments are a QEMU that can do so. */
+static int be_asked(int argc, char **argv)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    char tee[16] = "";
+    char line[1024];
+    ssize_t n;
+
+    find_value(argc, argv, "tee=", tee, sizeof(tee));
+    if (!find_value(argc, argv, "unix:", at.sun_path, sizeof(at.sun_path)) ||
+        connect(fd, (const struct sockaddr *)&at, sizeof(at)) != 0)
+        return 8;
+    say(fd, "{\"QMP\":{\"version\":{\"qemu\":{\"major\":10,\"minor\":2,\"micro\":0}}}}\r\n");
+    while ((n = read(fd, line, sizeof(line) - 1)) > 0) {
+        line[n] = '\0';
+        if (strstr(line, "\"quit\""))
+            return 0;
+        if (strstr(line, "\"qom-list-types\""))
+            say(fd, strcmp(tee, "snp") == 0
+                        ? "{\"return\":[{\"name\":\"sev-snp-guest\"},{\"name\":\"igvm-cfg\"}]}\r\n"
+                    : strcmp(tee, "tdx") == 0 ? "{\"return\":[{\"name\":\"tdx-guest\"}]}\r\n"
+                                              : "{\"return\":[]}\r\n");
+        else if (strstr(line, "\"query-sev-capabilities\"") && strcmp(tee, "snp") != 0)
+            say(fd, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"SEV is not enabled in KVM\"}}\r\n");
+        else
+            say(fd, "{\"return\":{\"cbitpos\":51,\"reduced-phys-bits\":1}}\r\n");
+    }
+    return 9;
+}
+
 static int be_swtpm(int argc, char **argv)
 {
     char path[256];
@@ -156,6 +187,14 @@ bool fake_run(int argc, char **argv, int *ret_code)
         die_with_test();
     if (argc > 1 && strcmp(argv[1], "socket") == 0) {
         *ret_code = be_swtpm(argc, argv);
+        return true;
+    }
+    if (argc > 2 && strncmp(argv[2], "none,", 5) == 0) {
+        *ret_code = be_asked(argc, argv);
+        return true;
+    }
+    if (argc > 2 && strncmp(argv[2], "pc,accel=kvm", 12) == 0) {
+        *ret_code = 65; /* the probe guest has done its work */
         return true;
     }
     if (!find_value(argc, argv, "unix:", path, sizeof(path)))

@@ -5,6 +5,8 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/hash.h"
+#include "base/text.h"
 #include "manager/qemu_args.h"
 
 #define U "6f1c0f0e-0000-4000-8000-000000000001"
@@ -20,6 +22,7 @@ static const struct mgr_launch plain = {
     .console_socket = "/run/v/console",
     .tpm_socket = "",
     .cpu = "",
+    .gpu_bdf = "",
     .agent_port = 6100,
 };
 
@@ -115,7 +118,8 @@ static const struct golden {
       "",
       HEAD "-enable-kvm\n" MACHINE NET SNP("") KERNEL CONSOLE SHARES OURS },
     { "snp_host_data",
-      { "MANAGER_QEMU_ENABLE_HOST_DATA=true", "MANAGER_QEMU_HOST_DATA=tDLZRaBAhyc=" },
+      { "MANAGER_QEMU_ENABLE_HOST_DATA=true",
+        "MANAGER_QEMU_HOST_DATA=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" },
       true,
       true,
       false,
@@ -123,7 +127,82 @@ static const struct golden {
       false,
       "",
       "",
-      HEAD "-enable-kvm\n" MACHINE NET SNP(",host-data=tDLZRaBAhyc=") KERNEL CONSOLE SHARES OURS },
+      HEAD "-enable-kvm\n" MACHINE NET SNP(",host-data=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+          KERNEL CONSOLE SHARES OURS },
+    { "snp_host_data_of_our_peers",
+      { "MANAGER_QEMU_ENABLE_HOST_DATA=true" },
+      true,
+      true,
+      false,
+      false,
+      false,
+      "",
+      "",
+      HEAD "-enable-kvm\n" MACHINE NET SNP(",host-data=tDLZRaBAhyc/SMyeaTKZo/1iuGddXiA77uGgPH3q+Mg=")
+          KERNEL CONSOLE SHARES OURS },
+    { "host_data_is_kept_when_it_is_not_enabled",
+      { "MANAGER_QEMU_HOST_DATA=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" },
+      true,
+      true,
+      false,
+      false,
+      false,
+      "",
+      "",
+      HEAD "-enable-kvm\n" MACHINE NET SNP("") KERNEL CONSOLE SHARES OURS },
+    { "snp_with_a_disk_and_a_gpu",
+      { "MANAGER_QEMU_ENABLE_DISK=true", "MANAGER_QEMU_BOOT=fast" },
+      true,
+      true,
+      false,
+      true,
+      false,
+      "",
+      "",
+      HEAD "-enable-kvm\n" MACHINE NET DISK GPU SNP("") CONSOLE SHARES "-nodefaults\n" OURS },
+    { "tdx_of_other_settings",
+      { "MANAGER_QEMU_QUOTE_GENERATION_PORT=4051", "MANAGER_QEMU_MEM_ID=ram7", "MANAGER_QEMU_TDX_ID=t",
+        "MANAGER_QEMU_OVMF_FILE=/f,d" },
+      true,
+      false,
+      true,
+      false,
+      false,
+      "",
+      "",
+      HEAD "-enable-kvm\n" MACHINE NET "-object\n{\"qom-type\":\"tdx-guest\",\"id\":\"t-" U
+           "\",\"quote-generation-socket\":{\"type\": \"vsock\", \"cid\":\"2\",\"port\":\"4051\"}}\n"
+           "-machine\nconfidential-guest-support=t-" U ",memory-backend=ram7,hpet=off\n"
+           "-object\nmemory-backend-memfd,id=ram7,size=2048M,share=true,prealloc=false\n"
+           "-bios\n/f,d\n-nodefaults\n" KERNEL CONSOLE SHARES OURS },
+    { "snp_of_other_settings",
+      { "MANAGER_QEMU_SEV_SNP_CBITPOS=47", "MANAGER_QEMU_SEV_SNP_REDUCED_PHYS_BITS=5",
+        "MANAGER_QEMU_IGVM_ID=i", "MANAGER_QEMU_IGVM_FILE=/i,gvm" },
+      true,
+      true,
+      false,
+      false,
+      false,
+      "",
+      "",
+      HEAD "-enable-kvm\n" MACHINE NET "-machine\nconfidential-guest-support=sev0-" U
+           ",memory-backend=ram1,igvm-cfg=i\n"
+           "-object\nmemory-backend-memfd,id=ram1,size=2048M,share=true,prealloc=false\n"
+           "-object\nsev-snp-guest,id=sev0-" U ",cbitpos=47,reduced-phys-bits=5\n"
+           "-object\nigvm-cfg,id=i,file=/i,,gvm\n" KERNEL CONSOLE SHARES OURS },
+    { "gpu_of_other_settings",
+      { "MANAGER_QEMU_GPU_PCIE_ROOT_PORT=p", "MANAGER_QEMU_GPU_PCIE_BUS=b",
+        "MANAGER_QEMU_GPU_FW_CFG_MMIO_MB=1" },
+      false,
+      false,
+      false,
+      true,
+      false,
+      "",
+      "",
+      HEAD MACHINE PFLASH NET
+      "-device\npcie-root-port,id=p,bus=b\n-device\nvfio-pci,host=0000:41:00.0,bus=p\n"
+      "-fw_cfg\nname=opt/ovmf/X-PciMmio64Mb,string=1\n" KERNEL CONSOLE SHARES OURS },
     { "tdx",
       { NULL },
       true,
@@ -207,7 +286,7 @@ static void check_golden(void **state)
     l.kvm = g->kvm;
     l.snp = g->snp;
     l.tdx = g->tdx;
-    l.gpu = g->gpu;
+    l.gpu_bdf = g->gpu ? "0000:41:00.0" : "";
     l.cpu = g->cpu;
     l.extra_cmdline = g->extra;
     l.tpm_socket = g->tpm ? "/run/v/tpm" : "";
@@ -257,6 +336,176 @@ static void check_refusal(void **state)
     config_values_done(&values);
 }
 
+/*
+ * Every text that reaches QEMU, from settings and from the VM: one that would
+ * begin an option of its own begins none, and one with a line's end is refused.
+ */
+static const char *const texts[] = {
+    "MANAGER_QEMU_MACHINE",
+    "MANAGER_QEMU_OVMF_CODE_IF",
+    "MANAGER_QEMU_OVMF_CODE_FORMAT",
+    "MANAGER_QEMU_OVMF_CODE_FILE",
+    "MANAGER_QEMU_OVMF_VARS_IF",
+    "MANAGER_QEMU_OVMF_VARS_FORMAT",
+    "MANAGER_QEMU_NETDEV_ID",
+    "MANAGER_QEMU_VIRTIO_NET_PCI_DISABLE_LEGACY",
+    "MANAGER_QEMU_VIRTIO_NET_PCI_IOMMU_PLATFORM",
+    "MANAGER_QEMU_VIRTIO_NET_PCI_ADDR",
+    "MANAGER_QEMU_VIRTIO_NET_PCI_ROMFILE",
+    "MANAGER_QEMU_DISK_IMG_KERNEL_FILE",
+    "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE",
+    "MANAGER_QEMU_KERNEL_CMDLINE",
+    "MANAGER_QEMU_DISK_ID",
+    "MANAGER_QEMU_DISK_SCSI_ID",
+    "MANAGER_QEMU_SEV_SNP_ID",
+    "MANAGER_QEMU_TDX_ID",
+    "MANAGER_QEMU_OVMF_FILE",
+    "MANAGER_QEMU_IGVM_ID",
+    "MANAGER_QEMU_IGVM_FILE",
+    "MANAGER_QEMU_GPU_PCIE_ROOT_PORT",
+    "MANAGER_QEMU_GPU_PCIE_BUS",
+    "MANAGER_QEMU_MEM_ID",
+    "MANAGER_QEMU_MONITOR",
+    "MANAGER_QEMU_CPU",
+};
+
+/* Whole arguments, which QEMU does not take for options, and the one that is made to hold several. */
+static bool is_whole(const char *flag)
+{
+    static const char *const flags[] = { "-kernel", "-initrd", "-append", "-bios", "-monitor", "-cpu" };
+
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        if (strcmp(flag, flags[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Options of all arguments: single commas, as QEMU reads them. */
+static size_t count_options(const struct mgr_argv *a)
+{
+    size_t n = 0;
+
+    for (size_t i = 1; i < a->count; i++)
+        for (const char *c = is_whole(a->at[i - 1]) ? "" : a->at[i]; *c; c++) {
+            if (c[0] == ',' && c[1] == ',')
+                c++;
+            else
+                n += *c == ',';
+        }
+    return n;
+}
+
+/* The command line of a VM in this mode with one setting changed; false when it is refused. */
+static bool make(char *setting, unsigned mode, size_t *ret_options, size_t *ret_count, struct err *e)
+{
+    char *env[] = { "MANAGER_QEMU_ENABLE_DISK=false", setting, NULL };
+    char *with_disk[] = { "MANAGER_QEMU_ENABLE_DISK=true", setting, NULL };
+    char *args[] = { "cocos-manager", NULL };
+    struct mgr_settings s = { 0 };
+    struct config_values values;
+    struct mgr_launch l = plain;
+    struct mgr_argv argv;
+    bool ok;
+
+    assert_int_equal(mgr_settings_read(1, args, mode == 3 ? with_disk : env, &s, &values, e), CONFIG_RUN);
+    l.gpu_bdf = "0000:41:00.0";
+    l.snp = mode == 1;
+    l.tdx = mode == 2;
+    ok = mgr_qemu_argv(&s, &l, &argv, e);
+    if (ok) {
+        *ret_options = count_options(&argv);
+        *ret_count = argv.count;
+        mgr_argv_done(&argv);
+    }
+    config_values_done(&values);
+    return ok;
+}
+
+static void MG_1_MG_2_no_value_begins_an_option(void **state)
+{
+    (void)state;
+    for (unsigned mode = 0; mode < 4; mode++) {
+        size_t want_options;
+        size_t want_count;
+        struct err e = ERR_INIT;
+
+        assert_true(make("A=b", mode, &want_options, &want_count, &e));
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+            char setting[128];
+            size_t options = want_options;
+            size_t count = want_count;
+
+            err_clear(&e);
+            snprintf(setting, sizeof(setting), "%s=x,id=y,file=/z \"q\" -S", texts[i]);
+            if (!make(setting, mode, &options, &count, &e))
+                assert_int_equal(e.kind, ERR_KIND_INVALID);
+            if (options != want_options || count != want_count)
+                fail_msg("%s (mode %u): %zu options in %zu arguments, %zu in %zu are wanted", texts[i], mode,
+                         options, count, want_options, want_count);
+        }
+    }
+}
+
+/* Refused in one of the modes, the one it belongs to. */
+static void MG_1_MG_2_no_value_has_a_line_end(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        char setting[128];
+        unsigned refused = 0;
+
+        snprintf(setting, sizeof(setting), "%s=x\ny", texts[i]);
+        for (unsigned mode = 0; mode < 4; mode++) {
+            struct err e = ERR_INIT;
+            size_t ignored;
+
+            if (make(setting, mode, &ignored, &ignored, &e))
+                continue;
+            refused++;
+            assert_true(slice_starts(slice_of_str(err_text(&e)), texts[i]));
+        }
+        if (!refused)
+            fail_msg("%s: a line's end is taken", texts[i]);
+    }
+}
+
+/* What is found at the start, before any VM. */
+static void faults_are_found_before_there_is_a_VM(void **state)
+{
+    static const char *const late[] = { "MANAGER_QEMU_IGVM_ID=a,b", "MANAGER_QEMU_OVMF_FILE=/a\nb",
+                                        "MANAGER_QEMU_MONITOR=p\nty", "MANAGER_QEMU_DISK_ID=a b",
+                                        "MANAGER_QEMU_CERTS_MOUNT=/a\nb" };
+    char *args[] = { "cocos-manager", NULL };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(late); i++) {
+        char *env[] = { (char *)late[i], NULL };
+        struct mgr_settings s = { 0 };
+        struct config_values values;
+        struct err e = ERR_INIT;
+
+        assert_int_equal(mgr_settings_read(1, args, env, &s, &values, &e), CONFIG_RUN);
+        assert_false(mgr_qemu_args_check(&s, &e));
+        assert_int_equal(e.kind, ERR_KIND_INVALID);
+        config_values_done(&values);
+    }
+}
+
+static void host_data_of_our_peers_is_the_hash_of_their_word(void **state)
+{
+    uint8_t digest[HASH_SHA3_256_LEN];
+    CLEANUP(buf_done) struct buf text = BUF_INIT(64);
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_true(hash_bytes(HASH_SHA3_256,
+                           slice_of_str("TO"
+                                        "DO"),
+                           digest, &e));
+    assert_true(base64_encode(slice_of(digest, sizeof(digest)), &text, &e));
+    assert_string_equal(buf_str(&text, &e), MGR_HOST_DATA_DEFAULT);
+}
+
 static const struct word {
     const char *name;
     struct slice value;
@@ -283,7 +532,7 @@ static void check_word(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(goldens) + ARRAY_LEN(refusals) + ARRAY_LEN(words)];
+    struct CMUnitTest tests[ARRAY_LEN(goldens) + ARRAY_LEN(refusals) + ARRAY_LEN(words) + 4];
     size_t n = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(goldens); i++)
@@ -292,5 +541,9 @@ int main(void)
         tests[n++] = (struct CMUnitTest){ refusals[i].name, check_refusal, NULL, NULL, (void *)&refusals[i] };
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         tests[n++] = (struct CMUnitTest){ words[i].name, check_word, NULL, NULL, (void *)&words[i] };
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(MG_1_MG_2_no_value_begins_an_option);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(MG_1_MG_2_no_value_has_a_line_end);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(faults_are_found_before_there_is_a_VM);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(host_data_of_our_peers_is_the_hash_of_their_word);
     return cmocka_run_group_tests_name("manager/qemu_args", tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "manager/settings.h"
+#include "manager/qemu_args.h"
 
 static const struct fault_case {
     const char *name;
@@ -14,7 +14,34 @@ static const struct fault_case {
     { "defaults_are_valid", { NULL }, NULL },
     { "not_a_number",
       { "MANAGER_MAX_VMS=ten" },
-      "environment MANAGER_MAX_VMS: 'ten': a whole number from 0 to 100000 is wanted" },
+      "MANAGER_MAX_VMS: 'ten': a whole number is wanted, 0 or less for no limit" },
+    { "port_that_is_not_a_number",
+      { "MANAGER_GRPC_PORT=http" },
+      "environment MANAGER_GRPC_PORT: 'http': a whole number from 0 to 65535 is wanted" },
+    { "host_data_of_31_bytes",
+      { "MANAGER_QEMU_HOST_DATA=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==" },
+      "MANAGER_QEMU_HOST_DATA: 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==': 32 bytes in base64 are "
+      "wanted" },
+    { "host_data_that_is_not_base64",
+      { "MANAGER_QEMU_HOST_DATA=a,id=b" },
+      "MANAGER_QEMU_HOST_DATA: 'a,id=b': 32 bytes in base64 are wanted" },
+    { "host_data_of_32_bytes", { "MANAGER_QEMU_HOST_DATA=" MGR_HOST_DATA_DEFAULT }, NULL },
+    { "two_tees_at_once",
+      { "MANAGER_QEMU_ENABLE_SEV_SNP=true", "MANAGER_QEMU_ENABLE_TDX=true" },
+      "MANAGER_QEMU_ENABLE_SEV_SNP: true, and so is MANAGER_QEMU_ENABLE_TDX: a VM has one of them" },
+    { "tee_that_is_neither_true_nor_false",
+      { "MANAGER_QEMU_ENABLE_TDX=yes" },
+      "MANAGER_QEMU_ENABLE_TDX: 'yes': one of '', 'true', 'false' is wanted" },
+    { "gpu_that_is_no_address",
+      { "MANAGER_QEMU_GPU_BDF=gpu0" },
+      "MANAGER_QEMU_GPU_BDF: 'gpu0': a PCI address is wanted, as 0000:41:00.0" },
+    { "http_with_client_certificates",
+      { "MANAGER_HTTP_CLIENT_CA_CERTS=/ca" },
+      "MANAGER_HTTP_*_CA_CERTS: no client is asked for a certificate there; unset it" },
+    { "http_timeout_without_unit",
+      { "MANAGER_HTTP_SERVER_IDLE_TIMEOUT=60" },
+      "environment MANAGER_HTTP_SERVER_IDLE_TIMEOUT: '60': a duration such as 100ms, 1.5s or 1h30m is "
+      "wanted" },
     { "range_backwards",
       { "MANAGER_QEMU_HOST_FWD_RANGE=6200-6100" },
       "MANAGER_QEMU_HOST_FWD_RANGE: '6200-6100': the range runs backwards" },
@@ -86,6 +113,29 @@ static void memory_sizes(void **state)
     }
 }
 
+static void zero_or_less_is_no_limit_of_VMs(void **state)
+{
+    static const struct {
+        char *env;
+        uint64_t want;
+    } rows[] = {
+        { "MANAGER_MAX_VMS=0", 0 }, { "MANAGER_MAX_VMS=-1", 0 }, { "MANAGER_MAX_VMS=3", 3 }, { "A=b", 10 }
+    };
+    char *args[] = { "cocos-manager", NULL };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *env[] = { rows[i].env, NULL };
+        struct mgr_settings s = { 0 };
+        struct config_values values;
+        struct err e = ERR_INIT;
+
+        assert_int_equal(mgr_settings_read(1, args, env, &s, &values, &e), CONFIG_RUN);
+        assert_int_equal(s.max_vms, rows[i].want);
+        config_values_done(&values);
+    }
+}
+
 /* The names our peers' documents give these settings. */
 static void aliases_count_where_the_proper_name_is_not_set(void **state)
 {
@@ -112,12 +162,13 @@ static void aliases_count_where_the_proper_name_is_not_set(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(cases) + 2];
+    struct CMUnitTest tests[ARRAY_LEN(cases) + 3];
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         tests[i] = (struct CMUnitTest){ cases[i].name, check_case, NULL, NULL, (void *)&cases[i] };
     tests[ARRAY_LEN(cases)] = (struct CMUnitTest)cmocka_unit_test(memory_sizes);
     tests[ARRAY_LEN(cases) + 1] = (struct CMUnitTest)cmocka_unit_test(
         aliases_count_where_the_proper_name_is_not_set);
+    tests[ARRAY_LEN(cases) + 2] = (struct CMUnitTest)cmocka_unit_test(zero_or_less_is_no_limit_of_VMs);
     return cmocka_run_group_tests_name("manager/settings", tests, NULL, NULL);
 }

@@ -148,6 +148,7 @@ static int set_up(void **state)
         .vms_dir = f.dir,
         .records_fd = f.records_fd,
         .cpu = "",
+        .gpu_bdf = "",
         .swtpm = "/proc/self/exe",
         .inject = inject,
         .undone = undone,
@@ -261,25 +262,24 @@ static void vm_runs_is_asked_to_end_and_leaves_nothing(void **state)
 static void MG_4_failure_behind_each_step_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
-    const char *const *names = mgr_vm_step_names();
 
-    for (size_t i = 0; names[i]; i++) {
+    for (size_t i = 0; mgr_vm_step_name(i); i++) {
         char want[128];
         char order[512] = "";
         size_t used = 0;
         size_t before = open_fds();
 
-        f->fail_step = names[i];
+        f->fail_step = mgr_vm_step_name(i);
         f->created = f->ended = false;
         f->undone[0] = '\0';
         create(f, 0);
         loop_until(&f->loop, &f->ended);
         assert_true(f->created && f->failed);
-        snprintf(want, sizeof(want), "step %s was made to fail", names[i]);
+        snprintf(want, sizeof(want), "step %s was made to fail", mgr_vm_step_name(i));
         assert_memory_equal(f->why, want, strlen(want));
         assert_memory_equal(f->cause, want, strlen(want));
         for (size_t k = i + 1; k-- > 0;) /* from that step back to the first one */
-            used += (size_t)snprintf(order + used, sizeof(order) - used, "%s ", names[k]);
+            used += (size_t)snprintf(order + used, sizeof(order) - used, "%s ", mgr_vm_step_name(k));
         assert_string_equal(f->undone, order);
         assert_clean(f);
         assert_int_equal(open_fds(), before);
