@@ -7,6 +7,7 @@
 #include "base/stage.h"
 #include "proto/extensions.pb-c.h"
 #include "proto/pb.h"
+#include "rpc/answer.h"
 
 #define DRAIN_MS 1000
 #define QUESTION_MAX ((size_t)16 * 1024) /* of a message that is no upload: anyone may send some */
@@ -34,18 +35,12 @@ static void describe(struct rpc_call *call, struct slice request, void *service)
 {
     const struct comp *c = service;
     CocosC__V1__DescribeResponse res = COCOS_C__V1__DESCRIBE_RESPONSE__INIT;
-    struct buf body = BUF_INIT(RPC_MESSAGE_MAX_DEFAULT);
-    struct err e = ERR_INIT;
 
     (void)request;
     res.computation_id = c->mf ? c->mf->id : res.computation_id;
     res.state = (char *)(uintptr_t)comp_state_name(c);
     res.require_bound_signatures = c->d.cfg->require_bound_signatures;
-    if (pb_encode(&res.base, &body, &e))
-        rpc_call_reply(call, &body);
-    else
-        rpc_call_finish(call, RPC_INTERNAL, err_text(&e), NULL);
-    buf_done(&body);
+    rpc_answer(call, &res.base);
 }
 
 static const struct rpc_method computation_methods[] = {

@@ -12,6 +12,7 @@
 #include "base/stage.h"
 #include "base/text.h"
 #include "base/zip.h"
+#include "rpc/answer.h"
 
 #define REQUIREMENTS_MAX ((uint64_t)16 * 1024 * 1024)
 #define WRITEBACK_EVERY ((uint64_t)8 * 1024 * 1024)
@@ -159,12 +160,10 @@ static void fail_err(struct upload *u, enum rpc_code code, const struct err *e)
 
 static void succeed(struct upload *u)
 {
-    struct buf empty = BUF_INIT(0);
-
     if (u->answered)
         return;
     u->answered = true;
-    rpc_call_reply(u->call, &empty);
+    rpc_answer_empty(u->call);
 }
 
 /* ------------------------------------------------------------------ silence */

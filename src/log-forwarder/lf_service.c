@@ -5,6 +5,7 @@
 #include "journal/record.h"
 #include "proto/log.pb-c.h"
 #include "proto/pb.h"
+#include "rpc/answer.h"
 
 /* An event on its way to the disk, and the call that waits for it. */
 struct pending {
@@ -27,13 +28,6 @@ static void pending_closed(struct rpc_call *c, const struct rpc_status *status, 
 
 static const struct rpc_call_events pending_events = { .closed = pending_closed };
 
-static void reply_empty(struct rpc_call *c)
-{
-    struct buf empty = BUF_INIT(1);
-
-    rpc_call_reply(c, &empty);
-}
-
 static void on_flushed(bool ok, void *ctx)
 {
     struct pending *p = ctx;
@@ -44,7 +38,7 @@ static void on_flushed(bool ok, void *ctx)
         return;
     }
     if (ok)
-        reply_empty(p->call);
+        rpc_answer_empty(p->call);
     else
         rpc_call_finish(p->call, RPC_UNAVAILABLE, "the event could not be brought to the disk", NULL);
 }
@@ -89,7 +83,7 @@ static void send_log(struct rpc_call *c, struct slice request, void *service)
         refuse(c, &e);
         return;
     }
-    reply_empty(c);
+    rpc_answer_empty(c);
 }
 
 static void send_event(struct rpc_call *c, struct slice request, void *service)

@@ -8,6 +8,7 @@
 #include "manager/sweep.h"
 #include "proto/manager.pb-c.h"
 #include "proto/pb.h"
+#include "rpc/answer.h"
 
 const uint64_t mgr_create_bucket_ms[MGR_BUCKET_COUNT] = { 100, 250, 500, 1000, 2500, 5000, 10000, 30000 };
 
@@ -89,18 +90,6 @@ static void drop(struct member *m)
 
 /* ------------------------------------------------------------ what VMs tell */
 
-static void reply(struct rpc_call *c, const ProtobufCMessage *m)
-{
-    struct buf body = BUF_INIT(RPC_MESSAGE_MAX_DEFAULT);
-    struct err e = ERR_INIT;
-
-    if (pb_encode(m, &body, &e))
-        rpc_call_reply(c, &body);
-    else
-        rpc_call_finishf(c, RPC_INTERNAL, "%s", err_text(&e));
-    buf_done(&body);
-}
-
 /* The peers' manager answers every failure with code Unknown; clients know the text alone. */
 static void refuse(struct rpc_call *c, const struct err *why)
 {
@@ -123,7 +112,7 @@ static void answer_created(struct rpc_call *c, const struct mgr_vm *vm)
     snprintf(port, sizeof(port), "%u", mgr_vm_port(vm));
     res.forwarded_port = port;
     res.cvm_id = (char *)mgr_vm_id(vm);
-    reply(c, &res.base);
+    rpc_answer(c, &res.base);
 }
 
 static void on_created(struct mgr_vm *vm, const struct err *why, void *ctx)
@@ -162,7 +151,7 @@ static void on_ended(struct mgr_vm *vm, const char *cause, void *ctx)
     log_info("VM %s ended: %s", mgr_vm_id(vm), cause);
     f->figures.ended++;
     if (m->removing)
-        reply(m->removing, &empty.base);
+        rpc_answer(m->removing, &empty.base);
     drop(m);
     if (f->freed && !f->members)
         f->freed(f->freed_ctx);
@@ -264,7 +253,7 @@ static void cvm_info(struct rpc_call *c, struct slice request, void *service)
     res.cpu_num = (int32_t)s->qemu.smp_count;
     res.cpu_type = (char *)(f->host->cpu[0] ? f->host->cpu : s->qemu.cpu);
     res.eos_version = (char *)s->eos_version;
-    reply(c, &res.base);
+    rpc_answer(c, &res.base);
 }
 
 static void attestation_policy(struct rpc_call *c, struct slice request, void *service)
@@ -287,7 +276,7 @@ static void attestation_policy(struct rpc_call *c, struct slice request, void *s
     } else {
         res.id = req->id;
         res.info = pb_bytes(buf_slice(&facts));
-        reply(c, &res.base);
+        rpc_answer(c, &res.base);
     }
 }
 

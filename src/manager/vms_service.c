@@ -6,18 +6,7 @@
 #include "manager/fleet.h"
 #include "proto/extensions.pb-c.h"
 #include "proto/pb.h"
-
-static void reply(struct rpc_call *c, const ProtobufCMessage *m)
-{
-    struct buf body = BUF_INIT(RPC_MESSAGE_MAX_DEFAULT);
-    struct err e = ERR_INIT;
-
-    if (pb_encode(m, &body, &e))
-        rpc_call_reply(c, &body);
-    else
-        rpc_call_finishf(c, RPC_INTERNAL, "%s", err_text(&e));
-    buf_done(&body);
-}
+#include "rpc/answer.h"
 
 struct list {
     const struct mgr_vm_host *host;
@@ -64,7 +53,7 @@ static void list_vms(struct rpc_call *c, struct slice request, void *service)
         mgr_fleet_each(f, add_one, &l);
         res.n_vms = l.count;
         res.vms = l.at;
-        reply(c, &res.base);
+        rpc_answer(c, &res.base);
     } else {
         rpc_call_finishf(c, RPC_RESOURCE_EXHAUSTED, "%s", err_text(&e));
     }
@@ -90,7 +79,7 @@ static void console(struct rpc_call *c, struct slice request, void *service)
         rpc_call_finishf(c, RPC_INTERNAL, "%s", err_text(&e));
     } else {
         res.tail = pb_bytes(buf_slice(&tail));
-        reply(c, &res.base);
+        rpc_answer(c, &res.base);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/pb.h"
+#include "rpc/answer.h"
 #include "proto/runner.pb-c.h"
 #include "rsvc_output.h"
 #include "runner/run.h"
@@ -47,24 +48,12 @@ struct rsvc {
 
 static void reply_run(struct rpc_call *c, const char *computation_id, const char *error)
 {
-    CLEANUP(buf_done) struct buf body = BUF_INIT(REQUEST_MAX + RUN_ERROR_MAX);
     Runner__RunResponse r = RUNNER__RUN_RESPONSE__INIT;
-    struct err e = ERR_INIT;
 
     /* protobuf-c wants pointers without const and writes to none of them. */
     r.computation_id = (char *)(uintptr_t)computation_id;
     r.error = (char *)(uintptr_t)error;
-    if (pb_encode(&r.base, &body, &e))
-        rpc_call_reply(c, &body);
-    else
-        rpc_call_finish(c, rpc_code_of_err(e.kind), err_text(&e), NULL);
-}
-
-static void reply_empty(struct rpc_call *c)
-{
-    struct buf empty = BUF_INIT(1);
-
-    rpc_call_reply(c, &empty);
+    rpc_answer(c, &r.base);
 }
 
 static const struct rpc_call_events no_events = { .closed = NULL };
@@ -78,7 +67,7 @@ static void answer_stops(struct rsvc *s)
         s->stops = w->next;
         rpc_call_on(call, &no_events, NULL); /* its `closed` must find nothing of us */
         mem_free(w);
-        reply_empty(call);
+        rpc_answer_empty(call);
     }
 }
 
@@ -287,7 +276,7 @@ static void stop_method(struct rpc_call *c, struct slice request, void *service)
         return;
     }
     if (!s->computation_id) {
-        reply_empty(c); /* what does not run is stopped */
+        rpc_answer_empty(c); /* what does not run is stopped */
         return;
     }
     if (*m->computation_id && strcmp(m->computation_id, s->computation_id) != 0) {

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "proto/pb.h"
+#include "rpc/answer.h"
 #include "test/echo.pb-c.h"
 
 #define PATTERN_PERIOD 251u
@@ -51,17 +52,6 @@ static bool encode(const void *message, struct buf *out, struct err *e)
 
     out->max = protobuf_c_message_get_packed_size(m);
     return pb_encode(m, out, e);
-}
-
-static void reply(struct rpc_call *c, const void *message)
-{
-    CLEANUP(buf_done) struct buf body = BUF_INIT(0);
-    struct err e = ERR_INIT;
-
-    if (encode(message, &body, &e))
-        rpc_call_reply(c, &body);
-    else
-        fail_with(c, &e);
 }
 
 /* Byte i is (from + i) % 251. */
@@ -159,7 +149,7 @@ static void do_metadata(struct rpc_call *c, struct slice request, void *service)
         list.n_entries++;
     }
     list.entries = at;
-    reply(c, &list);
+    rpc_answer(c, &list.base);
 }
 
 static void do_big(struct rpc_call *c, struct slice request, void *service)
@@ -186,7 +176,7 @@ static void do_counters(struct rpc_call *c, struct slice request, void *service)
     r.cancelled = echo->counters.cancelled;
     r.deadline = echo->counters.deadline;
     r.finished = echo->counters.finished;
-    reply(c, &r);
+    rpc_answer(c, &r.base);
 }
 
 /* ------------------------------------------------------- calls that take time */
@@ -243,7 +233,7 @@ static void slept(uv_timer_t *timer)
     struct task *t = timer->data;
     Test__Payload p = TEST__PAYLOAD__INIT;
 
-    reply(t->call, &p);
+    rpc_answer(t->call, &p.base);
 }
 
 static void do_sleep(struct rpc_call *c, struct slice request, void *service)
@@ -288,7 +278,7 @@ static void summary(struct rpc_call *c, void *ctx)
     s.count = t->count;
     s.bytes = t->bytes;
     s.sha256 = pb_bytes(slice_of(digest, sizeof(digest)));
-    reply(c, &s);
+    rpc_answer(c, &s.base);
 }
 
 static const struct rpc_call_events sum_events = {
