@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "agent/comp_int.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -46,20 +47,12 @@ static bool varint_put(struct buf *out, uint64_t n, struct err *e)
 
 static bool read_file(struct download *d, uint8_t *at, size_t len, struct err *e)
 {
-    while (len > 0) {
-        ssize_t n = pread(d->src.fd, at, len, (off_t)d->at);
+    size_t got;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_fail_os(e, "read the result");
-        if (n == 0)
-            return err_fail(e, ERR_KIND_INTERNAL, "read the result: it ends early");
-        at += n;
-        len -= (size_t)n;
-        d->at += (uint64_t)n;
-    }
-    return true;
+    if (!file_pread(d->src.fd, d->at, at, len, &got, e))
+        return err_wrap(e, "the result");
+    d->at += got;
+    return got == len || err_fail(e, ERR_KIND_INTERNAL, "read the result: it ends early");
 }
 
 static bool fill(void *ctx, struct err *e)

@@ -1,8 +1,8 @@
+#include "base/file.h"
 #include "base/hash.h"
 
 #include <openssl/evp.h>
 #include <unistd.h>
-#include <errno.h>
 
 #include "base/mem.h"
 
@@ -90,17 +90,15 @@ bool hash_fd(enum hash_alg alg, int fd, uint8_t *ret, uint64_t *ret_len, struct 
     if (!block)
         return false;
     for (;;) {
-        ssize_t n = read(fd, block, HASH_READ_LEN);
+        size_t len;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_fail_os(e, "read");
-        if (n == 0)
-            break;
-        if (!hash_add(h, slice_of(block, (size_t)n), e))
+        if (!file_read(fd, block, HASH_READ_LEN, &len, e))
             return false;
-        total += (uint64_t)n;
+        if (len == 0)
+            break;
+        if (!hash_add(h, slice_of(block, len), e))
+            return false;
+        total += len;
     }
     if (!hash_finish(h, ret, e))
         return false;

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -49,6 +50,19 @@ bool stage_dir_open(const char *path, mode_t mode, int *ret_fd, struct err *e)
     return true;
 }
 
+int stage_openat2(int dir_fd, const char *path, const struct open_how *how)
+{
+    long fd = -1;
+
+    /* EAGAIN: a rename elsewhere made the kernel unsure whether ".." stays beneath. */
+    for (int tries = 0; tries < 64; tries++) {
+        fd = syscall(SYS_openat2, dir_fd, path, how, sizeof(*how));
+        if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
+            break;
+    }
+    return (int)fd;
+}
+
 bool stage_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, int *ret_fd, struct err *e)
 {
     const struct open_how how = {
@@ -57,16 +71,10 @@ bool stage_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, in
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
     };
     char shown[TEXT_SHORT_SIZE];
-    long fd;
+    int fd = stage_openat2(dir_fd, path, &how);
 
-    /* EAGAIN: a rename elsewhere made the kernel unsure whether ".." stays beneath. */
-    for (int tries = 0; tries < 64; tries++) {
-        fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-        if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
-            break;
-    }
     if (fd >= 0) {
-        *ret_fd = (int)fd;
+        *ret_fd = fd;
         return true;
     }
     text_short(slice_of_str(path), shown);
@@ -236,17 +244,15 @@ bool stage_read_fd(int fd, struct buf *out, struct err *e)
         if (want && !buf_reserve(out, want, &at, e))
             return false;
 
-        ssize_t n = read(fd, at, want ? want : 1);
+        size_t len;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_fail_os(e, "read");
-        if (n == 0)
+        if (!file_read(fd, at, want ? want : 1, &len, e))
+            return false;
+        if (len == 0)
             return true;
         if (want == 0)
             return err_fail(e, ERR_KIND_LIMIT, "read: more than %zu bytes", out->max);
-        buf_extend(out, (size_t)n);
+        buf_extend(out, len);
     }
 }
 

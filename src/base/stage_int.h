@@ -9,6 +9,11 @@
 #define STAGE_PREFIX ".cocos-staged."
 #define STAGE_NAME_MAX 255
 
+struct open_how;
+
+/* openat2 until it knows; -1 with errno. */
+int stage_openat2(int dir_fd, const char *path, const struct open_how *how);
+
 /* A fresh name that begins with STAGE_PREFIX; ret holds 48 bytes. */
 bool stage_temp_name(char ret[48], struct err *e) MUST_CHECK;
 

@@ -1,51 +1,13 @@
 /* Removing what staged files and foreign programs leave behind. */
 #include "base/stage_int.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/text.h"
-
-static void dir_done(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-    *dir = NULL;
-}
-
-/* A stream over a copy of dir_fd, from its start. */
-static bool dir_list(int dir_fd, DIR **ret, struct err *e)
-{
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-    if (!dir) {
-        err_fail_os(e, "list a directory");
-        fd_done(&fd);
-        return false;
-    }
-    *ret = dir;
-    return true;
-}
-
-/* The next name but "." and ".."; NULL at the end (then *ret_ok) or on failure. */
-static const char *dir_next(DIR *dir, bool *ret_ok, struct err *e)
-{
-    const struct dirent *entry;
-
-    *ret_ok = true;
-    for (;;) {
-        errno = 0;
-        entry = readdir(dir);
-        if (!entry && errno != 0)
-            *ret_ok = err_fail_os(e, "list a directory");
-        if (!entry || (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0))
-            return entry ? entry->d_name : NULL;
-    }
-}
 
 /*
  * Opens a directory to empty it. Whoever made it may have taken our own

@@ -1,10 +1,10 @@
 /* The structure of an archive, checked before a byte of it is unpacked. */
 #include "base/zip_int.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -23,20 +23,11 @@ static const uint16_t flags_known = FLAG_DEFLATE_LEVEL | ZIP_FLAG_DESCRIPTOR | Z
 
 bool zip_pread(int fd, uint64_t offset, uint8_t *ret, size_t len, struct err *e)
 {
-    while (len) {
-        ssize_t n = pread(fd, ret, len, (off_t)offset);
+    size_t got;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_fail_os(e, "read the archive");
-        if (n == 0)
-            return err_fail(e, ERR_KIND_INVALID, "the archive is cut off");
-        ret += n;
-        len -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return true;
+    if (!file_pread(fd, offset, ret, len, &got, e))
+        return err_wrap(e, "the archive");
+    return got == len || err_fail(e, ERR_KIND_INVALID, "the archive is cut off");
 }
 
 static bool refuse(struct err *e, enum err_kind kind, const struct zip_entry *entry, const char *why)

@@ -1,13 +1,13 @@
 /* Makes files of what zip_directory_read found to be in order. */
 #include "base/zip_int.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/stage_int.h"
 #include "base/text.h"
@@ -216,42 +216,19 @@ static bool unpack_all(int fd, int top_fd, const struct zip_directory *d, struct
 
 /* ---- into place ---- */
 
-static void dir_done(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-    *dir = NULL;
-}
-
-/* A list over the names in dir_fd. */
-static DIR *names_in(int dir_fd, struct err *e)
-{
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-    if (!dir) {
-        err_fail_os(e, "list a directory");
-        fd_done(&fd);
-    }
-    return dir;
-}
-
-static bool is_dots(const char *name)
-{
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
-}
-
 /* All names in the staged tree, each with its NUL. */
 static bool list_top(int top_fd, struct buf *names, struct err *e)
 {
-    CLEANUP(dir_done) DIR *dir = names_in(top_fd, e);
-    const struct dirent *entry;
+    CLEANUP(dir_done) DIR *dir = NULL;
+    const char *name;
+    bool ok;
 
-    while (dir && (errno = 0, (entry = readdir(dir)) != NULL))
-        if (!is_dots(entry->d_name) &&
-            !buf_append(names, slice_of(entry->d_name, strlen(entry->d_name) + 1), e))
+    if (!dir_list(top_fd, &dir, e))
+        return false;
+    while ((name = dir_next(dir, &ok, e)) != NULL)
+        if (!buf_append(names, slice_of(name, strlen(name) + 1), e))
             return false;
-    return dir && (errno == 0 || err_fail_os(e, "list a directory"));
+    return ok;
 }
 
 /* Moves names from one directory to the other; on failure those that were moved go back. */

@@ -1,6 +1,5 @@
 #include "base/zip_int.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -9,8 +8,9 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/file.h"
 #include "base/mem.h"
-#include "base/stage.h"
+#include "base/stage_int.h"
 #include "base/text.h"
 
 enum {
@@ -91,20 +91,15 @@ static bool open_followed(int dir_fd, const char *path, int flags, int *ret_fd, 
         .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    long fd;
+    int fd = stage_openat2(dir_fd, path, &how);
 
-    for (int tries = 0; tries < 64; tries++) {
-        fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-        if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
-            break;
-    }
     if (fd < 0 && errno == EXDEV)
         return err_fail(e, ERR_KIND_DENIED, "a link that leads outside the directory");
     if (fd < 0 && errno == ENOENT)
         return err_fail(e, ERR_KIND_MISSING, "a link to nothing, or a file that has just gone");
     if (fd < 0)
         return err_fail_os(e, "open");
-    *ret_fd = (int)fd;
+    *ret_fd = fd;
     return true;
 }
 
@@ -126,29 +121,6 @@ static bool check_regular(const struct stat *st, struct err *e)
     return err_fail(e, ERR_KIND_INVALID, "it is %s, only files and directories can be archived", kind);
 }
 
-static void dir_done(DIR **dir)
-{
-    if (*dir)
-        closedir(*dir);
-    *dir = NULL;
-}
-
-/* Opens the directory path ("" is dir_fd itself) without following a link at its end. */
-static bool open_dir(int dir_fd, const char *path, DIR **ret, struct err *e)
-{
-    int fd = -1;
-
-    if (!stage_open_beneath(dir_fd, path[0] ? path : ".", O_RDONLY | O_DIRECTORY, 0, &fd, e))
-        return false;
-    *ret = fdopendir(fd);
-    if (!*ret) {
-        err_fail_os(e, "list a directory");
-        close(fd);
-        return false;
-    }
-    return true;
-}
-
 /* A directory found on the way, to be listed later. */
 static bool push(struct buf *todo, const char *path, struct err *e)
 {
@@ -159,30 +131,30 @@ static bool push(struct buf *todo, const char *path, struct err *e)
 static bool list_dir(int dir_fd, const char *path, struct tree *t, struct buf *todo, struct err *e)
 {
     CLEANUP(dir_done) DIR *dir = NULL;
-    const struct dirent *entry;
+    CLEANUP(fd_done) int fd = -1;
     char full[ZIP_PATH_MAX];
+    const char *name;
+    bool ok;
 
-    if (!open_dir(dir_fd, path, &dir, e))
+    if (!stage_open_beneath(dir_fd, path[0] ? path : ".", O_RDONLY | O_DIRECTORY, 0, &fd, e) ||
+        !dir_list(fd, &dir, e))
         return false;
-    while (errno = 0, (entry = readdir(dir)) != NULL) {
+    while ((name = dir_next(dir, &ok, e)) != NULL) {
+        int len = snprintf(full, sizeof(full), "%s%s%s", path, path[0] ? "/" : "", name);
         struct stat st;
-        int len;
 
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        len = snprintf(full, sizeof(full), "%s%s%s", path, path[0] ? "/" : "", entry->d_name);
         if (len < 0 || (size_t)len >= sizeof(full)) {
             err_fail(e, ERR_KIND_INVALID, "its path is longer than %d bytes", ZIP_PATH_MAX - 1);
             return wrap_name(e, slice_of_str(full));
         }
-        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
             err_fail_os(e, "look at it");
             return wrap_name(e, slice_of_str(full));
         }
         if (S_ISDIR(st.st_mode) ? !push(todo, full, e) : !tree_add(t, full, e))
             return false;
     }
-    return errno == 0 || err_fail_os(e, "list a directory");
+    return ok;
 }
 
 static int by_name(const void *a, const void *b, void *ctx)
@@ -357,17 +329,15 @@ static bool put_file(struct writer *w, int dir_fd, struct slice name, struct fil
     if (!add_local(&record, name, e) || !put(w, buf_slice(&record), e))
         return false;
     for (;;) {
-        ssize_t n = read(fd, block, ZIP_BLOCK_LEN);
+        size_t len;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_fail_os(e, "read");
-        if (n == 0)
+        if (!file_read(fd, block, ZIP_BLOCK_LEN, &len, e))
+            return false;
+        if (len == 0)
             break;
-        crc = crc32(crc, block, (uInt)n);
-        f->len += (uint64_t)n;
-        if (!put(w, slice_of(block, (size_t)n), e))
+        crc = crc32(crc, block, (uInt)len);
+        f->len += len;
+        if (!put(w, slice_of(block, len), e))
             return false;
     }
     f->crc = (uint32_t)crc;

@@ -1,10 +1,10 @@
 #include "cli/source.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/stage.h"
 #include "base/zip.h"
@@ -91,22 +91,16 @@ static bool read_file(struct cli_source *s, cli_source_sink sink, void *ctx, str
         return false;
     posix_fadvise(s->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     for (;;) {
-        size_t filled = 0;
-        ssize_t n;
+        size_t filled;
 
-        do {
-            n = pread(s->fd, piece + filled, PIECE_LEN - filled, (off_t)(at + filled));
-            if (n < 0 && errno != EINTR)
-                return err_fail_os(e, "read '%s'", s->path);
-            if (n > 0)
-                filled += (size_t)n;
-        } while (n != 0 && filled < PIECE_LEN);
+        if (!file_pread(s->fd, at, piece, PIECE_LEN, &filled, e))
+            return err_wrap(e, "'%s'", s->path);
         if (filled > s->len - at)
             return fail_changed(s, e);
         if (filled > 0 && !sink(slice_of(piece, filled), ctx, e))
             return false;
         at += filled;
-        if (n == 0)
+        if (filled < PIECE_LEN)
             return at == s->len || fail_changed(s, e);
     }
 }

@@ -1,11 +1,11 @@
 #include "manager/record.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/file.h"
 #include "base/stage.h"
 
 #define RECORD_MAX ((size_t)16 * 1024)
@@ -201,32 +201,26 @@ bool mgr_record_all(int dir_fd, void (*each)(const struct mgr_record *r, void *c
                     struct err *e)
 {
     char boot_id[MGR_ID_LEN + 1];
-    int own = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = own < 0 ? NULL : fdopendir(own);
-    struct dirent *entry;
+    CLEANUP(dir_done) DIR *dir = NULL;
+    const char *name;
+    bool ok;
 
-    if (!dir) {
-        err_fail_os(e, "list the records of VMs");
-        fd_done(&own);
+    if (!mgr_boot_id(boot_id, e))
         return false;
-    }
-    if (!mgr_boot_id(boot_id, e)) {
-        closedir(dir);
-        return false;
-    }
-    while ((entry = readdir(dir))) {
+    if (!dir_list(dir_fd, &dir, e))
+        return err_wrap(e, "the records of VMs");
+    while ((name = dir_next(dir, &ok, e))) {
         struct mgr_record r;
         struct err why = ERR_INIT;
 
-        if (!slice_ends(slice_of_str(entry->d_name), ".json") || strcmp(entry->d_name, "kvm-probe.json") == 0)
+        if (!slice_ends(slice_of_str(name), ".json") || strcmp(name, "kvm-probe.json") == 0)
             continue;
-        if (read_one(dir_fd, entry->d_name, boot_id, &r, &why)) {
+        if (read_one(dir_fd, name, boot_id, &r, &why)) {
             each(&r, ctx);
             continue;
         }
-        refused(entry->d_name, &why, ctx);
-        unlinkat(dir_fd, entry->d_name, 0);
+        refused(name, &why, ctx);
+        unlinkat(dir_fd, name, 0);
     }
-    closedir(dir);
-    return true;
+    return ok || err_wrap(e, "the records of VMs");
 }

@@ -1,6 +1,5 @@
 /* The steps that make a VM, and their undos. */
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -8,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
@@ -153,15 +153,13 @@ static bool copy_file(const char *from, const char *to, struct err *e)
     if (out < 0)
         return err_fail_os(e, "make %s", to);
     for (;;) {
-        ssize_t n = read(in, block, 65536);
+        size_t len;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_fail_os(e, "read %s", from);
-        if (n == 0)
+        if (!file_read(in, block, 65536, &len, e))
+            return err_wrap(e, "copy %s", from);
+        if (len == 0)
             return true;
-        if (!stage_write_all(out, slice_of(block, (size_t)n), e))
+        if (!stage_write_all(out, slice_of(block, len), e))
             return err_wrap(e, "copy %s", from);
     }
 }
