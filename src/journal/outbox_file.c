@@ -1,10 +1,10 @@
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/file.h"
 #include "base/cursor.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -55,21 +55,12 @@ static bool segment_open(struct outbox *o, struct segment *s, struct err *e)
     return s->fd >= 0 || err_fail_os(e, "open outbox file '%s'", s->name);
 }
 
-/* Exactly len bytes, or false: the file ends before, or can't be read. */
-static bool read_exactly(int fd, uint8_t *at, size_t len, uint64_t offset)
+/* Exactly len bytes. False when there are less, and with *e when they can't be read. */
+static bool read_exactly(const struct segment *s, uint8_t *at, size_t len, uint64_t offset, struct err *e)
 {
-    while (len > 0) {
-        ssize_t n = pread(fd, at, len, (off_t)offset);
+    size_t got;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += n;
-        len -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return true;
+    return file_pread(s->fd, offset, at, len, &got, e) && got == len;
 }
 
 struct record_head {
@@ -93,19 +84,19 @@ static bool record_head_parse(const uint8_t bytes[RECORD_HEAD_LEN], struct recor
     return true;
 }
 
-/* The record at offset with its payload; false when there is no whole and valid one. */
+/* The record at offset with its payload. False when there is no whole and valid one, and with *e when
+ * that can't be known. */
 static bool segment_read(const struct segment *s, uint64_t offset, struct record_head *ret,
-                         struct buf *payload)
+                         struct buf *payload, struct err *e)
 {
     uint8_t head[RECORD_HEAD_LEN];
     uint8_t *at;
-    struct err e = ERR_INIT;
 
     buf_truncate(payload, 0);
-    if (!read_exactly(s->fd, head, sizeof(head), offset) || !record_head_parse(head, ret))
+    if (!read_exactly(s, head, sizeof(head), offset, e) || !record_head_parse(head, ret))
         return false;
-    if (!buf_reserve(payload, ret->len, &at, &e) ||
-        !read_exactly(s->fd, at, ret->len, offset + RECORD_HEAD_LEN))
+    if (!buf_reserve(payload, ret->len, &at, e) ||
+        !read_exactly(s, at, ret->len, offset + RECORD_HEAD_LEN, e))
         return false;
     buf_extend(payload, ret->len);
 
@@ -117,6 +108,15 @@ static bool segment_read(const struct segment *s, uint64_t offset, struct record
     return (uint32_t)crc == ret->crc;
 }
 
+/* What could not be read may well be valid, and stays. */
+static bool cut_is_right(const struct segment *s, const struct err *why, struct err *e)
+{
+    if (why->kind == ERR_KIND_NONE)
+        return true;
+    *e = *why;
+    return err_wrap(e, "outbox file '%s'", s->name);
+}
+
 /* Counts the valid records from the front; what lies behind them is cut off. */
 static bool segment_check(struct outbox *o, enum lane_id id, struct segment *s, struct buf *payload,
                           struct err *e)
@@ -125,14 +125,15 @@ static bool segment_check(struct outbox *o, enum lane_id id, struct segment *s, 
     struct record_head head;
     struct stat st;
     uint64_t end = s->next ? s->next->first : UINT64_MAX / 2;
+    struct err why = ERR_INIT;
 
     if (!segment_open(o, s, e))
         return false;
     if (fstat(s->fd, &st) != 0)
         return err_fail_os(e, "look at outbox file '%s'", s->name);
-    if (!read_exactly(s->fd, magic, sizeof(magic), 0) || memcmp(magic, SEGMENT_MAGIC, sizeof(magic)) != 0)
-        return true; /* count 0: removed by the caller */
-    while (segment_read(s, s->size, &head, payload)) {
+    if (!read_exactly(s, magic, sizeof(magic), 0, &why) || memcmp(magic, SEGMENT_MAGIC, sizeof(magic)) != 0)
+        return cut_is_right(s, &why, e); /* count 0: removed by the caller */
+    while (segment_read(s, s->size, &head, payload, &why)) {
         if (head.record.seq < s->first || (s->count > 0 && head.record.seq <= s->last) ||
             head.record.seq >= end || lane_of(&head.record) != id)
             break;
@@ -147,6 +148,8 @@ static bool segment_check(struct outbox *o, enum lane_id id, struct segment *s, 
             seen_add(o, digest, true);
         }
     }
+    if (!cut_is_right(s, &why, e))
+        return false;
     if ((uint64_t)st.st_size > s->size) {
         o->torn++;
         if (ftruncate(s->fd, (off_t)s->size) != 0)
@@ -193,30 +196,19 @@ static bool lane_of_name(const char *name, enum lane_id *ret_id, uint64_t *ret_f
     return false;
 }
 
-static void dir_close(DIR **d)
-{
-    if (*d)
-        closedir(*d);
-}
-
 static bool lanes_find(struct outbox *o, struct err *e)
 {
-    CLEANUP(dir_close) DIR *d = NULL;
-    int fd = openat(o->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct dirent *entry;
+    CLEANUP(dir_done) DIR *dir = NULL;
+    const char *name;
+    bool ok;
 
-    if (fd < 0)
-        return err_fail_os(e, "list the outbox");
-    d = fdopendir(fd);
-    if (!d) {
-        fd_done(&fd);
-        return err_fail_os(e, "list the outbox");
-    }
-    while ((entry = readdir(d))) {
+    if (!dir_list(o->dir_fd, &dir, e))
+        return err_wrap(e, "the outbox");
+    while ((name = dir_next(dir, &ok, e))) {
         enum lane_id id;
         uint64_t first;
 
-        if (!lane_of_name(entry->d_name, &id, &first))
+        if (!lane_of_name(name, &id, &first))
             continue;
 
         struct segment *s = segment_new(id, first, e);
@@ -225,7 +217,7 @@ static bool lanes_find(struct outbox *o, struct err *e)
             return false;
         lane_insert(&o->lanes[id], s);
     }
-    return true;
+    return ok || err_wrap(e, "the outbox");
 }
 
 static void unlink_segment(struct outbox *o, struct lane *l, struct segment **at)
@@ -427,7 +419,7 @@ static uint64_t count_unacked(struct outbox *o, struct segment *s)
 
     if (s->count == 0 || s->first > o->acked || !segment_open(o, s, &e))
         return s->count;
-    while (offset < s->size && read_exactly(s->fd, bytes, sizeof(bytes), offset) &&
+    while (offset < s->size && read_exactly(s, bytes, sizeof(bytes), offset, &e) &&
            record_head_parse(bytes, &head)) {
         count += head.record.seq > o->acked;
         offset += RECORD_HEAD_LEN + head.len;
@@ -518,6 +510,7 @@ enum outbox_step lane_load_next(struct outbox *o, struct lane *l, struct err *e)
 {
     uint8_t bytes[RECORD_HEAD_LEN];
     struct record_head head;
+    struct err why = ERR_INIT; /* the next time it is as bad, so the reason counts for nothing */
 
     if (l->loaded && l->next.seq > o->acked)
         return OUTBOX_READY;
@@ -525,7 +518,7 @@ enum outbox_step lane_load_next(struct outbox *o, struct lane *l, struct err *e)
     while (lane_advance(l)) {
         if (!segment_open(o, l->at, e))
             return OUTBOX_BROKEN;
-        if (!read_exactly(l->at->fd, bytes, sizeof(bytes), l->at_offset) ||
+        if (!read_exactly(l->at, bytes, sizeof(bytes), l->at_offset, &why) ||
             !record_head_parse(bytes, &head)) {
             err_fail(e, ERR_KIND_INTERNAL, "outbox file '%s' is damaged at byte %llu", l->at->name,
                      (unsigned long long)l->at_offset);
@@ -547,8 +540,9 @@ enum outbox_step lane_load_next(struct outbox *o, struct lane *l, struct err *e)
 bool lane_take_next(struct outbox *o, struct lane *l, struct buf *payload, struct err *e)
 {
     struct record_head head;
+    struct err why = ERR_INIT;
 
-    if (!segment_read(l->at, l->at_offset, &head, payload)) {
+    if (!segment_read(l->at, l->at_offset, &head, payload, &why)) {
         err_fail(e, ERR_KIND_INTERNAL, "outbox file '%s' is damaged at byte %llu", l->at->name,
                  (unsigned long long)l->at_offset);
         lane_cut(o, l);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,6 +154,44 @@ static void expect_first(struct fixture *f, size_t want)
     expect_end(f->o);
     close_and_wait(&f->loop, f->o);
     f->o = NULL;
+}
+
+/* How many reads of files succeed before one fails; below 0: all do. */
+static int reads_left = -1;
+
+/* In place of libc's. */
+ssize_t pread(int fd, void *at, size_t len, off_t offset)
+{
+    if (reads_left == 0) {
+        errno = EIO;
+        return -1;
+    }
+    if (reads_left > 0)
+        reads_left--;
+    return syscall(SYS_pread64, fd, at, len, offset);
+}
+
+static void file_that_cannot_be_read_is_not_cut(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(buf_done) struct buf whole = BUF_INIT(4096);
+    size_t ends[5];
+    int count = 0;
+    struct err e = ERR_INIT;
+
+    make_torn_file(f, &whole, ends);
+    for (;; count++) {
+        reads_left = count;
+        if (outbox_open(&f->loop, &f->cfg, &f->o, &e))
+            break;
+        reads_left = -1;
+        assert_non_null(strstr(err_text(&e), strerror(EIO)));
+        err_clear(&e);
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    reads_left = -1;
+    assert_in_range(count, 5, 20); /* each read that opening takes has failed once */
+    expect_first(f, 5);
 }
 
 static void ag_17_file_cut_at_any_byte_keeps_all_whole_records(void **state)
@@ -475,6 +514,7 @@ int main(void)
         TEST(delivered_bytes_do_not_stay_on_disk),
         TEST(second_process_is_refused),
         TEST(ag_17_file_cut_at_any_byte_keeps_all_whole_records),
+        TEST(file_that_cannot_be_read_is_not_cut),
         TEST(ag_17_any_changed_byte_keeps_the_records_before_it),
         TEST(damage_while_running_loses_only_the_rest_of_its_file),
         TEST(damaged_acknowledgement_falls_back_to_the_one_before),
