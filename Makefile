@@ -26,7 +26,7 @@ CC := gcc
 endif
 VERSION := 0.1.0
 
-PKGS := libnghttp2 libprotobuf-c libuv openssl jansson zlib libmicrohttpd
+PKGS := libnghttp2 libprotobuf-c libuv openssl jansson zlib libmicrohttpd tss2-esys
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
@@ -40,7 +40,7 @@ LDFLAGS_ALL := $(CFLAGS_SAN) -pie -Wl,--gc-sections -Wl,--as-needed -Wl,-z,relro
 LIBS := $(PKG_LIBS) -lpthread
 
 # Rooms go into one archive; each program is its own folder plus that archive.
-ROOMS := base proto tls rpc journal manifest runner host
+ROOMS := base proto tls rpc journal manifest evidence runner host
 PROGRAMS := cocos-agent cocos-runner cocos-log-forwarder cocos-cli cvms-test cocos-manager cocos-init
 dir_cocos-agent := src/agent
 dir_cocos-runner := src/runner-service

@@ -21,6 +21,7 @@ static const EVP_MD *md_of(enum hash_alg alg)
     case HASH_SHA512: return EVP_sha512();
     case HASH_SHA3_256: return EVP_sha3_256();
     case HASH_SHA3_384: return EVP_sha3_384();
+    case HASH_SHA3_512: return EVP_sha3_512();
     }
     return NULL;
 }

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-enum hash_alg { HASH_SHA256, HASH_SHA384, HASH_SHA512, HASH_SHA3_256, HASH_SHA3_384 };
+enum hash_alg { HASH_SHA256, HASH_SHA384, HASH_SHA512, HASH_SHA3_256, HASH_SHA3_384, HASH_SHA3_512 };
 
 #define HASH_LEN_MAX 64
 #define HASH_SHA256_LEN 32

@@ -37,6 +37,9 @@ static struct vector_case {
       "5c8875ae474a3634ba4fd55ec85bffd661f32aca75c6d699d0cdcb6c115891c1" },
     { "sha3_384_abc", HASH_SHA3_384, "abc", 1,
       "ec01498288516fc926459f58e2c6ad8df9b473cb0fc08c2596da7cf0e49be4b298d88cea927ac7f539f1edf228376d25" },
+    { "sha3_512_abc", HASH_SHA3_512, "abc", 1,
+      "b751850b1a57168a5693cd924b6b096e08f621827444f70d884f5d0240d2712e"
+      "10e116e9192af3c91a7ec57647e3934057340b4cf408d5a56592f8274eec53f0" },
 };
 
 static void check_vector(void **state)

@@ -1,0 +1,211 @@
+#include "evidence/tpm.h"
+
+#include <tss2/tss2_esys.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/stage.h"
+#include "evidence/tpm_link.h"
+
+#define NAME_MAX_LEN 128
+
+struct ev_tpm {
+    struct tpm_link link;
+    ESYS_CONTEXT *esys;
+    int fd;
+    char name[NAME_MAX_LEN];
+};
+
+/* ------------------------------------------------------------------ banks */
+
+static const struct bank {
+    enum ev_bank id;
+    const char *name;
+    size_t len;
+} banks_known[] = {
+    { EV_BANK_SHA1, "sha1", 20 },     { EV_BANK_SHA256, "sha256", 32 },   { EV_BANK_SHA384, "sha384", 48 },
+    { EV_BANK_SHA512, "sha512", 64 }, { EV_BANK_SM3_256, "sm3_256", 32 },
+};
+
+static const struct bank *bank_of(unsigned id)
+{
+    for (size_t i = 0; i < ARRAY_LEN(banks_known); i++)
+        if ((unsigned)banks_known[i].id == id)
+            return &banks_known[i];
+    return NULL;
+}
+
+const char *ev_bank_name(enum ev_bank bank)
+{
+    const struct bank *b = bank_of(bank);
+
+    return b ? b->name : "unknown";
+}
+
+size_t ev_bank_len(enum ev_bank bank)
+{
+    const struct bank *b = bank_of(bank);
+
+    return b ? b->len : 0;
+}
+
+/* ------------------------------------------------------------------ errors */
+
+/* What people meet; the rest has its number. Spec: TPM 2.0 part 2, table 16. */
+static const char *code_meaning(TSS2_RC rc)
+{
+    switch (rc) {
+    case TPM2_RC_INITIALIZE: return " (it was not started: TPM2_Startup is missing)";
+    case TPM2_RC_FAILURE: return " (it is in failure mode until it is reset)";
+    case TPM2_RC_LOCALITY: return " (not allowed from this locality)";
+    case TPM2_RC_LOCKOUT: return " (it is locked out)";
+    default: return "";
+    }
+}
+
+static bool refused(const struct ev_tpm *t, TSS2_RC rc, const char *what, struct err *e)
+{
+    if (t->link.why.kind != ERR_KIND_NONE)
+        *e = t->link.why;
+    else if ((rc & TSS2_RC_LAYER_MASK) == TSS2_TPM_RC_LAYER)
+        err_fail(e, ERR_KIND_UNAVAILABLE, "it answers with error 0x%x%s", (unsigned)rc, code_meaning(rc));
+    else
+        err_fail(e, ERR_KIND_INVALID, "its answer makes no sense (tpm2-tss: 0x%x)", (unsigned)rc);
+    return err_wrap(e, "TPM at %s: %s", t->name, what);
+}
+
+static bool nonsense(const struct ev_tpm *t, const char *what, struct err *e)
+{
+    err_fail(e, ERR_KIND_INVALID, "its answer is to another question");
+    return err_wrap(e, "TPM at %s: %s", t->name, what);
+}
+
+/* ------------------------------------------------------------------ open and close */
+
+static bool open_on(int fd, const char *name, uint64_t until_ms, struct ev_tpm **ret, struct err *e)
+{
+    struct ev_tpm *t = mem_new(sizeof(*t), e);
+    TSS2_RC rc;
+
+    if (!t) {
+        fd_done(&fd);
+        return false;
+    }
+    t->fd = fd;
+    snprintf(t->name, sizeof(t->name), "%s", name);
+    tpm_link_init(&t->link, fd, until_ms);
+    rc = Esys_Initialize(&t->esys, (TSS2_TCTI_CONTEXT *)(void *)&t->link, NULL);
+    if (rc != TSS2_RC_SUCCESS) {
+        refused(t, rc, "begin", e);
+        ev_tpm_close(t);
+        return false;
+    }
+    *ret = t;
+    return true;
+}
+
+bool ev_tpm_open(const char *where, uint64_t timeout_ms, struct ev_tpm **ret, struct err *e)
+{
+    uint64_t until_ms = clock_mono_ms(clock_system()) + timeout_ms;
+    int fd;
+
+    if (!tpm_link_connect(where, until_ms, &fd, e))
+        return err_wrap(e, "TPM at %s", where);
+    return open_on(fd, where, until_ms, ret, e);
+}
+
+bool ev_tpm_open_fd(int take_fd, const char *name, uint64_t timeout_ms, struct ev_tpm **ret, struct err *e)
+{
+    return open_on(take_fd, name, clock_mono_ms(clock_system()) + timeout_ms, ret, e);
+}
+
+void ev_tpm_close(struct ev_tpm *t)
+{
+    if (!t)
+        return;
+    if (t->esys)
+        Esys_Finalize(&t->esys);
+    fd_done(&t->fd);
+    mem_free(t);
+}
+
+/* ------------------------------------------------------------------ registers */
+
+static bool selects(const TPMS_PCR_SELECTION *s, unsigned pcr)
+{
+    return pcr / 8 < s->sizeofSelect && s->pcrSelect[pcr / 8] & 1u << pcr % 8;
+}
+
+bool ev_tpm_banks(struct ev_tpm *t, unsigned pcr, enum ev_bank ret[EV_BANKS_MAX], size_t *ret_count,
+                  size_t *ret_unknown, struct err *e)
+{
+    TPMS_CAPABILITY_DATA *data = NULL;
+    TPMI_YES_NO more;
+    TSS2_RC rc = Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_PCRS, 0, 1,
+                                    &more, &data);
+    size_t count = 0;
+    size_t unknown = 0;
+
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(t, rc, "ask for its banks", e);
+    if (data->capability != TPM2_CAP_PCRS) {
+        Esys_Free(data);
+        return nonsense(t, "ask for its banks", e);
+    }
+    for (size_t i = 0; i < data->data.assignedPCR.count; i++) {
+        const TPMS_PCR_SELECTION *s = &data->data.assignedPCR.pcrSelections[i];
+        const struct bank *b = bank_of(s->hash);
+
+        if (!selects(s, pcr))
+            continue;
+        if (b && count < EV_BANKS_MAX)
+            ret[count++] = b->id;
+        else
+            unknown++;
+    }
+    Esys_Free(data);
+    *ret_count = count;
+    *ret_unknown = unknown;
+    return true;
+}
+
+bool ev_tpm_pcr_read(struct ev_tpm *t, unsigned pcr, enum ev_bank bank, uint8_t ret[EV_DIGEST_MAX],
+                     struct err *e)
+{
+    TPML_PCR_SELECTION want = { .count = 1 };
+    TPML_PCR_SELECTION *got = NULL;
+    TPML_DIGEST *values = NULL;
+    UINT32 updates;
+    TSS2_RC rc;
+    bool ok;
+
+    want.pcrSelections[0] = (TPMS_PCR_SELECTION){ .hash = (TPMI_ALG_HASH)bank, .sizeofSelect = 3 };
+    want.pcrSelections[0].pcrSelect[pcr / 8] = (uint8_t)(1u << pcr % 8);
+    rc = Esys_PCR_Read(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, &updates, &got, &values);
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(t, rc, "read a PCR", e);
+    ok = got->count == 1 && got->pcrSelections[0].hash == bank && selects(&got->pcrSelections[0], pcr) &&
+         values->count == 1 && values->digests[0].size == ev_bank_len(bank);
+    if (ok)
+        memcpy(ret, values->digests[0].buffer, ev_bank_len(bank));
+    Esys_Free(got);
+    Esys_Free(values);
+    if (ok)
+        return true;
+    err_fail(e, ERR_KIND_MISSING, "it gives no PCR %u of %s", pcr, ev_bank_name(bank));
+    return err_wrap(e, "TPM at %s", t->name);
+}
+
+bool ev_tpm_pcr_extend(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks,
+                       const uint8_t (*digests)[EV_DIGEST_MAX], size_t count, struct err *e)
+{
+    TPML_DIGEST_VALUES values = { .count = (UINT32)count };
+    TSS2_RC rc;
+
+    for (size_t i = 0; i < count; i++) {
+        values.digests[i].hashAlg = (TPMI_ALG_HASH)banks[i];
+        memcpy(&values.digests[i].digest, digests[i], ev_bank_len(banks[i]));
+    }
+    rc = Esys_PCR_Extend(t->esys, ESYS_TR_PCR0 + pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &values);
+    return rc == TSS2_RC_SUCCESS || refused(t, rc, "extend a PCR", e);
+}
