@@ -187,6 +187,7 @@ static void forget_mf(struct comp *c)
     c->pending = NULL;
     c->auth = NULL;
     c->mf = NULL;
+    c->measured.count = 0;
     c->algo = SLOT_PENDING;
     c->has_requirements = false;
     c->failure = (struct rpc_status){ RPC_OK, "" };
@@ -196,10 +197,9 @@ static void forget_mf(struct comp *c)
     atomic_store(&c->cancel, false);
 }
 
-static bool begin(struct comp *c, struct mf *take_mf, struct err *e)
+/* What can be refused without having touched anything. */
+static bool prepare(struct comp *c, struct mf *take_mf, struct err *e)
 {
-    struct running r = { 0 };
-
     c->mf = take_mf;
     c->number++;
     c->missing = c->mf->dataset_count;
@@ -209,61 +209,151 @@ static bool begin(struct comp *c, struct mf *take_mf, struct err *e)
         return false;
     for (size_t i = 0; i < c->mf->dataset_count; i++)
         c->pending[i] = true;
+    return true;
+}
+
+static void say_measured(const struct comp *c)
+{
+    char text[MEASURE_SAID_MAX];
+
+    if (c->measured.count == 0) {
+        log_info("the manifest was not measured: this agent has no TPM to use");
+        return;
+    }
+    measure_say(&c->measured, text);
+    log_info("%s", text);
+    if (c->measured.unknown > 0)
+        log_warn("%zu banks of the TPM are of algorithms that this agent does not know: the manifest is not "
+                 "in them",
+                 c->measured.unknown);
+}
+
+static bool begin(struct comp *c, struct err *e)
+{
+    struct running r = { 0 };
+
     /* Noted before anyone can bring anything, so that no crash goes unreported. */
     snprintf(r.id, sizeof(r.id), "%s", c->mf->id);
     if (!running_write(c->d.state_fd, &r, e))
         return false;
     journal_set_computation(c->d.journal, c->mf->id);
+    say_measured(c);
     if (comp_listen(c, e))
         return true;
     journal_set_computation(c->d.journal, "");
     return false;
 }
 
-static bool order(struct comp *c, struct slice request, char *ret_id, struct err *e)
+/* The answer, which ends the order. */
+static void order_answer(struct comp *c, const struct err *why)
 {
-    uint8_t hash[HASH_SHA256_LEN];
-    struct err ignored = ERR_INIT;
-    struct mf *m;
+    comp_ordered_fn ordered = c->ordered;
+    char what[sizeof("InitComputation for computation id ") + MF_ID_MAX];
 
-    m = mf_decode(request, ret_id, e);
-    if (!m || !hash_bytes(HASH_SHA256, request, hash, e)) {
-        mf_free(m);
-        return false;
-    }
-    if (c->state != FSM_RECEIVING_MANIFEST || c->ending != END_NONE) {
-        bool same = c->mf && memcmp(hash, c->request_hash, sizeof(hash)) == 0;
+    snprintf(c->answer.error, sizeof(c->answer.error), "%s", why ? err_text(why) : "");
+    snprintf(what, sizeof(what), "InitComputation for computation id %s", c->answer.id);
+    comp_log_method(c, what, c->ordered_ms, c->answer.error);
+    c->ordered = NULL;
+    if (!why)
+        comp_event(c, FSM_MANIFEST_RECEIVED);
+    ordered(&c->answer, c->ordered_ctx);
+}
 
-        if (same)
-            log_info("computation %s was asked for again: it is %s", m->id, comp_state_name(c));
-        mf_free(m);
-        return same ||
-               err_fail(e, ERR_KIND_DENIED, "this agent has computation '%s', which is %s; stop it first",
-                        c->mf ? c->mf->id : "", comp_state_name(c));
+static void order_failed(struct comp *c, const struct err *why)
+{
+    struct err e = ERR_INIT;
+
+    if (!running_remove(c->d.state_fd, &e))
+        log_error("%s", err_text(&e));
+    forget_mf(c);
+    order_answer(c, why);
+}
+
+static void order_go_on(struct comp *c)
+{
+    struct err e = ERR_INIT;
+
+    if (begin(c, &e))
+        order_answer(c, NULL);
+    else
+        order_failed(c, &e);
+}
+
+static void end_answer(struct comp *c);
+
+static void measured(const struct ev_measured *m, const struct err *why, void *ctx)
+{
+    struct comp *c = ctx;
+    struct err e = ERR_INIT;
+
+    if (c->shut) { /* asked for meanwhile */
+        err_fail(&e, ERR_KIND_CANCELLED, "the agent is shutting down");
+        order_failed(c, &e);
+        end_answer(c);
+    } else if (m) {
+        c->measured = *m;
+        order_go_on(c);
+    } else {
+        order_failed(c, why);
     }
-    if (!begin(c, m, e)) {
-        if (!running_remove(c->d.state_fd, &ignored))
-            log_error("%s", err_text(&ignored));
-        forget_mf(c);
-        return false;
-    }
-    memcpy(c->request_hash, hash, sizeof(hash));
+}
+
+/* To the TPM first, where there is one. */
+static bool order_measure(struct comp *c, struct slice request, struct err *e)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(MF_JSON_MAX);
+    const char *tpm = measure_tpm(c->d.cfg);
+
+    if (!*tpm && c->d.cfg->require_tpm)
+        return err_fail(e, ERR_KIND_MISSING,
+                        "measure the manifest: this machine has no TPM, and AGENT_REQUIRE_TPM wants one");
+    if (*tpm)
+        return mf_json_of(request, &text, e) &&
+               measure_start(c->d.loop, tpm, c->d.cfg->tpm_timeout_ms, &text, measured, c, &c->measure, e);
+    order_go_on(c);
     return true;
 }
 
-void comp_order(struct comp *c, struct slice request, struct comp_answer *ret)
+/* A computation is here already: is it the very one that is asked for? */
+static bool same_order(const struct comp *c, struct slice request, struct err *e)
 {
-    uint64_t started = comp_now_ms(c), before = c->number;
-    struct err e = ERR_INIT;
-    char what[sizeof("InitComputation for computation id ") + MF_ID_MAX];
-    bool ok = order(c, request, ret->id, &e);
+    uint8_t hash[HASH_SHA256_LEN];
 
-    snprintf(ret->error, sizeof(ret->error), "%s", ok ? "" : err_text(&e));
-    snprintf(what, sizeof(what), "InitComputation for computation id %s", ret->id);
-    if (!ok || c->number != before)
-        comp_log_method(c, what, started, ret->error);
-    if (ok && c->number != before)
-        comp_event(c, FSM_MANIFEST_RECEIVED);
+    if (!hash_bytes(HASH_SHA256, request, hash, e))
+        return false;
+    if (c->mf && memcmp(hash, c->request_hash, sizeof(hash)) == 0) {
+        log_info("computation %s was asked for again: it is %s", c->mf->id, comp_state_name(c));
+        return true;
+    }
+    return err_fail(e, ERR_KIND_DENIED, "this agent has computation '%s', which is %s; stop it first",
+                    c->mf ? c->mf->id : "", comp_state_name(c));
+}
+
+void comp_order(struct comp *c, struct slice request, comp_ordered_fn ordered, void *ctx)
+{
+    struct err e = ERR_INIT;
+    struct mf *m;
+
+    assert(!c->ordered);
+    c->ordered = ordered;
+    c->ordered_ctx = ctx;
+    c->ordered_ms = comp_now_ms(c);
+    m = mf_decode(request, c->answer.id, &e);
+    if (m && (c->state != FSM_RECEIVING_MANIFEST || c->ending != END_NONE)) {
+        mf_free(m);
+        if (same_order(c, request, &e)) {
+            c->ordered = NULL;
+            c->answer.error[0] = '\0';
+            ordered(&c->answer, ctx);
+            return;
+        }
+        m = NULL;
+    }
+    if (!m)
+        order_answer(c, &e);
+    else if (!prepare(c, m, &e) || !hash_bytes(HASH_SHA256, request, c->request_hash, &e) ||
+             !order_measure(c, request, &e))
+        order_failed(c, &e);
 }
 
 /* ------------------------------------------------------------------ end */
@@ -375,7 +465,7 @@ void comp_shutdown(struct comp *c, void (*done)(void *ctx), void *ctx)
 
     c->shut = done;
     c->shut_ctx = ctx;
-    if (c->starting || c->ending == END_STOP || uv_is_active((uv_handle_t *)&c->stop_timer))
+    if (c->starting || c->ordered || c->ending == END_STOP || uv_is_active((uv_handle_t *)&c->stop_timer))
         return; /* something is under way; its end is ours */
     c->ending = END_SHUTDOWN;
     if (s.actions == 0)
@@ -519,6 +609,7 @@ void comp_free(struct comp *c, void (*freed)(void *ctx), void *ctx)
     c->freed = freed;
     c->freed_ctx = ctx;
     forget_mf(c);
+    measure_leave(c->measure);
     c->open_parts = 2U + (c->runner != NULL) + (c->attester != NULL);
     if (c->runner)
         rpc_client_free(c->runner, part_freed, c);

@@ -35,14 +35,17 @@ bool comp_new(const struct comp_deps *deps, struct comp **ret, struct err *e) MU
 void comp_start(struct comp *c, void (*ready)(void *ctx), void *ctx);
 
 /*
- * A run request as serialized. *ret_error is "" when the computation has
- * begun, or is the same one as already has (AG-14); else all that is wrong.
+ * A run request as serialized, borrowed for the call. ordered comes once, from
+ * within or later: error is "" when the computation has begun, or is the same
+ * one as already has (AG-14); else all that is wrong. With a TPM the manifest
+ * is measured first. Neither an order nor a stop may come before.
  */
 struct comp_answer {
     char id[MF_ID_MAX + 1];
     char error[ERR_TEXT_SIZE];
 };
-void comp_order(struct comp *c, struct slice request, struct comp_answer *ret);
+typedef void (*comp_ordered_fn)(const struct comp_answer *answer, void *ctx);
+void comp_order(struct comp *c, struct slice request, comp_ordered_fn ordered, void *ctx);
 
 /*
  * Ends the computation of that id, in any state; stopped comes later, always

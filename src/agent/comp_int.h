@@ -10,6 +10,7 @@
 #include "agent/auth.h"
 #include "agent/comp.h"
 #include "agent/job.h"
+#include "agent/measure.h"
 #include "agent/running.h"
 #include "agent/work.h"
 #include "rpc/client.h"
@@ -33,8 +34,9 @@ struct comp {
     struct mf *mf;
     struct auth *auth;
     uint8_t request_hash[HASH_SHA256_LEN];
-    bool *pending;  /* per dataset: not received and not being committed    */
-    size_t missing; /* datasets not received                                */
+    struct ev_measured measured; /* count 0: it was not                         */
+    bool *pending;               /* per dataset: not received and not being committed    */
+    size_t missing;              /* datasets not received                                */
     enum slot algo;
     char *algo_type; /* as uploaded                                          */
     char **algo_args;
@@ -42,6 +44,13 @@ struct comp {
     bool has_requirements;
     struct rpc_status failure; /* in FSM_FAILED: why; what Result answers              */
     struct work_result result;
+
+    /* being ordered */
+    comp_ordered_fn ordered; /* NULL: nothing is */
+    void *ordered_ctx;
+    uint64_t ordered_ms;
+    struct comp_answer answer;
+    struct measure *measure; /* in the TPM's hands */
 
     /* users */
     struct rpc_server *server; /* NULL: not listening   */

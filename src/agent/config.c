@@ -88,6 +88,24 @@ static const struct config_opt opts[] = {
       .def = "/sys/class/tpm/tpm0/pcr-sha1/10",
       .help = "the TPM's register 10 in hex",
       .offset = AT(pcr10_file) },
+    { .env = "AGENT_TPM",
+      .type = CONFIG_STR,
+      .def = "none",
+      .arg = "where",
+      .help = "measures manifests: none, auto, a device, or swtpm's socket or host:port",
+      .offset = AT(tpm) },
+    { .env = "AGENT_TPM_TIMEOUT",
+      .type = CONFIG_DURATION_MS,
+      .def = "10s",
+      .arg = "duration",
+      .help = "how long measuring may take",
+      .offset = AT(tpm_timeout_ms) },
+    { .env = "AGENT_REQUIRE_TPM",
+      .type = CONFIG_BOOL,
+      .def = "false",
+      .arg = "bool",
+      .help = "refuse computations when their manifest can't be measured",
+      .offset = AT(require_tpm) },
     { .env = "HTTPS_PROXY",
       .type = CONFIG_STR,
       .def = "",
@@ -165,6 +183,10 @@ static bool check_together(const struct agent_config *cfg, struct err *e)
     check_addresses(cfg, &f);
     if (!rpc_peer_check(&cfg->cvms.peer, CVMS_SETTINGS_PEER, &peer))
         faults_add(&f, "environment %s", err_text(&peer));
+    if (cfg->require_tpm && strcmp(cfg->tpm, "none") == 0)
+        faults_add(
+            &f,
+            "environment AGENT_REQUIRE_TPM: '1', and AGENT_TPM is 'none': auto is wanted, or where it is");
     if (cfg->cvms.reconnect_delay_ms == 0)
         faults_add(&f, "environment AGENT_CVM_RECONNECT_DELAY: '0': more than 0 is wanted");
     return faults_none(&f, e);

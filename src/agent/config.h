@@ -23,6 +23,9 @@ struct agent_config {
     const char *runner_socket;
     const char *ima_file;
     const char *pcr10_file;
+    const char *tpm; /* "none", "auto" or where it is */
+    uint64_t tpm_timeout_ms;
+    bool require_tpm;
     const char *https_proxy;
     const char *no_proxy;
     const char *ignored[16]; /* settings of parts that this program does not have yet */

@@ -26,7 +26,8 @@ struct cvms {
     uv_timer_t expire; /* of half received requests    */
     bool carry_journal;
     bool said_connected;
-    bool stopping; /* a stop is under way: the next message is not read before its end */
+    bool busy;       /* with a message, whose end is waited for before the next is read */
+    bool in_message; /* one is being handled: who handles it asks for the next            */
     bool ending;
     char stop_id[MF_ID_MAX + 1];
     char last_error[RPC_STATUS_TEXT_MAX];
@@ -86,12 +87,26 @@ static void reply_state(struct cvms *v, const char *id)
 
 /* ------------------------------------------------------------------ orders */
 
+/* What kept the next message from being read is over. */
+static void no_longer_busy(struct cvms *v)
+{
+    v->busy = false;
+    if (v->call && !v->in_message)
+        rpc_call_want(v->call);
+}
+
+static void ordered(const struct comp_answer *answer, void *ctx)
+{
+    struct cvms *v = ctx;
+
+    reply_run(v, answer->id, answer->error);
+    no_longer_busy(v);
+}
+
 static void order(struct cvms *v, struct slice request)
 {
-    struct comp_answer answer;
-
-    comp_order(v->d.comp, request, &answer);
-    reply_run(v, answer.id, answer.error);
+    v->busy = true;
+    comp_order(v->d.comp, request, ordered, v);
 }
 
 static void expired(uv_timer_t *timer)
@@ -140,10 +155,8 @@ static void stopped(const char *message, void *ctx)
 {
     struct cvms *v = ctx;
 
-    v->stopping = false;
     reply_stop(v, v->stop_id, message);
-    if (v->call)
-        rpc_call_want(v->call);
+    no_longer_busy(v);
 }
 
 static void take_stop(struct cvms *v, const Cvms__StopComputation *stop)
@@ -153,7 +166,7 @@ static void take_stop(struct cvms *v, const Cvms__StopComputation *stop)
         return;
     }
     snprintf(v->stop_id, sizeof(v->stop_id), "%s", stop->computation_id);
-    v->stopping = true;
+    v->busy = true;
     comp_stop(v->d.comp, v->stop_id, stopped, v);
 }
 
@@ -209,11 +222,13 @@ static void on_message(struct rpc_call *call, struct buf *body, void *ctx)
     say_connected(v);
     msg = (Cvms__ServerStreamMessage *)pb_decode(&cvms__server_stream_message__descriptor, buf_slice(body),
                                                  &limits, &e);
+    v->in_message = true;
     if (msg)
         handle(v, msg);
     else
         log_warn("a message from the CVMS can't be understood and is passed over: %s", err_text(&e));
-    if (!v->stopping && v->call == call)
+    v->in_message = false;
+    if (!v->busy && v->call == call)
         rpc_call_want(call);
 }
 
@@ -278,7 +293,7 @@ static void connect_now(struct cvms *v)
     stream_sender_writable(v->replies);
     if (v->carry_journal)
         stream_sender_writable(v->journal);
-    if (!v->stopping)
+    if (!v->busy)
         rpc_call_want(v->call);
 }
 

@@ -128,6 +128,7 @@ int main(int argc, char **argv)
     int code;
 
     log_open("cocos-agent", LOG_INFO);
+    setenv("TSS2_LOG", "all+none", 0); /* tpm2-tss would write to stderr what our errors say already */
     if (daemon_has_settings("cocos-agent", agent_config_read(argc, argv, environ, &a.cfg, &values, &e), &e,
                             &code)) {
         log_set_level(a.cfg.log_level);

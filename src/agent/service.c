@@ -30,16 +30,37 @@ static bool allow_result(struct rpc_call *call, void *service, struct rpc_status
     return upload_allow(call, service, FSM_RPC_RESULT, ret);
 }
 
+/* One message a bank; what they point to is the computation's. */
+static size_t list_measured(struct ev_measured *m, CocosC__V1__Measurement *ret,
+                            CocosC__V1__Measurement *ret_at[EV_BANKS_MAX])
+{
+    for (size_t i = 0; i < m->count; i++) {
+        size_t len = ev_bank_len(m->bank[i]);
+
+        cocos_c__v1__measurement__init(&ret[i]);
+        ret[i].pcr = m->pcr;
+        ret[i].bank = (char *)(uintptr_t)ev_bank_name(m->bank[i]);
+        ret[i].digest = (ProtobufCBinaryData){ len, m->digest[i] };
+        ret[i].value = (ProtobufCBinaryData){ len, m->value[i] };
+        ret_at[i] = &ret[i];
+    }
+    return m->count;
+}
+
 /* What a client must know before it can sign in the bound form; none of it is secret. */
 static void describe(struct rpc_call *call, struct slice request, void *service)
 {
-    const struct comp *c = service;
+    struct comp *c = service;
+    CocosC__V1__Measurement measurements[EV_BANKS_MAX];
+    CocosC__V1__Measurement *measurements_at[EV_BANKS_MAX];
     CocosC__V1__DescribeResponse res = COCOS_C__V1__DESCRIBE_RESPONSE__INIT;
 
     (void)request;
     res.computation_id = c->mf ? c->mf->id : res.computation_id;
     res.state = (char *)(uintptr_t)comp_state_name(c);
     res.require_bound_signatures = c->d.cfg->require_bound_signatures;
+    res.n_measurements = list_measured(&c->measured, measurements, measurements_at);
+    res.measurements = measurements_at;
     rpc_answer(call, &res.base);
 }
 

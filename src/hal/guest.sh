@@ -65,8 +65,7 @@ unpack_kernel() {
 }
 
 # -------------------------------------------------------------- the initramfs
-# What the programs are linked to, with the loader; libtss2's device access is
-# opened by name at run time and so not in the list.
+# What the programs are linked to, with the loader.
 libraries() {
     ldd "$@" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p' | sort -u
 }
@@ -164,7 +163,7 @@ key=$({
     done
     basename "$kernel"
     [ "$flavour" = minimal ] || dpkg-query -W libpython3.11-stdlib python3.11-minimal
-    dpkg-query -W libc6 libssl3 libnghttp2-14 libuv1 libprotobuf-c1
+    dpkg-query -W libc6 libssl3 libnghttp2-14 libuv1 libprotobuf-c1 libtss2-esys-3.0.2-0 libtss2-sys1 libtss2-mu0
 } | sed "s| .*/| |" | sha256sum | cut -c1-64)
 image=$out/initrd-$flavour.cpio
 [ -f "$image" ] && [ "$(cat "$image.key" 2>/dev/null)" = "$key" ] && exit 0

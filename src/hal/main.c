@@ -66,7 +66,12 @@ static bool read_environment(struct init *in, struct err *e)
     static const struct {
         const char *key;
         const char *value;
-    } defaults[] = { { "PATH", "/usr/bin:/bin" }, { "HOME", "/cocos" }, { "LANG", "C.UTF-8" } };
+    } defaults[] = {
+        { "PATH", "/usr/bin:/bin" },
+        { "HOME", "/cocos" },
+        { "LANG", "C.UTF-8" },
+        { "AGENT_TPM", "auto" }, /* elsewhere an agent leaves a TPM alone: it may be the host's */
+    };
 
     for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
         if (!hal_env_set(&in->env, slice_of_str(defaults[i].key), slice_of_str(defaults[i].value), e))

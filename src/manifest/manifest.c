@@ -330,6 +330,16 @@ struct mf *mf_decode(struct slice request, char *ret_id, struct err *e)
     return mf_from_request(req, e);
 }
 
+bool mf_json_of(struct slice request, struct buf *out, struct err *e)
+{
+    const struct pb_limits limits = { .elements = MF_ELEMENTS_MAX };
+    CLEANUP(pb_done)
+    Cvms__ComputationRunReq *req = (Cvms__ComputationRunReq *)pb_decode(
+        &cvms__computation_run_req__descriptor, request, &limits, e);
+
+    return req && mf_json(req, out, e);
+}
+
 static void source_done(struct mf_source *s)
 {
     mem_free(s->type);

@@ -84,6 +84,10 @@ void mf_free(struct mf *m);
  */
 bool mf_json(const Cvms__ComputationRunReq *req, struct buf *out, struct err *e) MUST_CHECK;
 
+/* The same of a serialized request, which mf_decode has taken. */
+#define MF_JSON_MAX (2 * MF_REQUEST_MAX)
+bool mf_json_of(struct slice request, struct buf *out, struct err *e) MUST_CHECK;
+
 /* J, or the same members with spaces, hash also as 64 hex digits, read strictly. Free with pb_free. */
 Cvms__ComputationRunReq *mf_request_from_json(struct slice text, struct err *e) MUST_CHECK;
 
