@@ -25,7 +25,7 @@ $(O)/unit/%: $(O)/obj/test/unit/%.o $$(call unit_helpers,$$(firstword $$(subst /
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
 .PHONY: unit unit-bins
-unit-bins: $(UNIT_BINS) $(FUZZ_REPLAY_BINS)
+unit-bins: $(UNIT_BINS) $(FUZZ_REPLAY_BINS) $(O)/e2e-self
 unit: unit-bins
 	@/usr/bin/python3 test/run.py unit --build $(O) $(RUN)
 

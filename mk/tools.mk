@@ -21,7 +21,7 @@ lint-headers: $(LINT_H:%=$(O)/lint/%.ok)
 
 # What the build compiles, for the check that no source is forgotten.
 COMPILED := $(ROOM_C) $(foreach p,$(PROGRAMS),$(wildcard $(dir_$(p))/*.c)) $(ECHO_C) $(UNIT_C) $(UNIT_HELPER_C) \
-	$(FUZZ_C) $(FUZZ_REPLAY_C) $(BENCH_C) $(EXAMPLE_C) $(STORY_C) $(wildcard test/e2e/lib/*.c)
+	$(FUZZ_C) $(FUZZ_REPLAY_C) $(BENCH_C) $(EXAMPLE_C) $(STORY_C) $(wildcard test/e2e/lib/*.c test/e2e/self/*.c)
 
 compile-list:
 	@mkdir -p $(O)/lint

@@ -40,6 +40,11 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "test/lib"))
+
+import lock  # noqa: E402
+import sanitizers  # noqa: E402
+
 PYTHON = "/usr/bin/python3"
 KINDS = ("unit", "integration", "interop")
 DEADLINE_S = {"unit": 180, "integration": 600, "interop": 600}
@@ -130,7 +135,6 @@ class Runner:
     def environment(self, program, tmp, logs):
         # Tests see nothing of where they are started from but what programs are there.
         env = {k: v for k, v in os.environ.items() if k in ("PATH", "CI", "REQUIRE_HW")}
-        san = f"log_path={logs}/sanitizer:exitcode=99"
         env.update({
             "TMPDIR": tmp,
             "HOME": tmp,
@@ -140,13 +144,7 @@ class Runner:
             "TEST_TIME_SCALE": f"{self.scale:g}",
             "CMOCKA_MESSAGE_OUTPUT": "TAP",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "ASAN_OPTIONS": f"{san}:detect_leaks=1:abort_on_error=0:handle_segv=2:handle_abort=0"
-                            ":detect_stack_use_after_return=1:strict_string_checks=1"
-                            ":allocator_may_return_null=1",
-            "LSAN_OPTIONS": f"report_objects=1:suppressions={ROOT}/test/lib/lsan.supp",
-            "UBSAN_OPTIONS": f"{san}:print_stacktrace=1:halt_on_error=1",
-            "TSAN_OPTIONS": f"{san}:second_deadlock_stack=1:handle_segv=2"
-                            f":suppressions={ROOT}/test/lib/tsan.supp",
+            **sanitizers.environment(logs),
         })
         if "san-" in os.path.basename(self.build):
             env["TEST_FIXED_ADDRESSES"] = "1"
@@ -325,10 +323,10 @@ def read_tap(outcome):
     return f"test {ran + 1} of {planned}" if ran < planned else None
 
 
-def show(outcome, lock):
+def show(outcome, screen):
     program = outcome.program
     failed, skipped = outcome.count("failed"), outcome.count("skipped")
-    with lock:
+    with screen:
         state = "FAIL" if failed else "ok  "
         extra = (f", {failed} failed" if failed else "") + (f", {skipped} skipped" if skipped else "")
         if outcome.cases:
@@ -397,18 +395,18 @@ def main():
     os.chdir(ROOT)
     kinds = args.kinds or KINDS
     runner = Runner(args)
-    os.makedirs(runner.out, exist_ok=True)
+    held = lock.hold(runner.out, "test/run.py")  # its logs are of one run
     programs = discover(kinds, runner.build, args.k)
     if args.valgrind:
         programs = [p for p in programs if p.form == "tap"]
-    lock = threading.Lock()
+    screen = threading.Lock()
     outcomes = []
     started = time.monotonic()
 
     def work(program):
         outcome = runner.run(program)
         outcomes.append(outcome)
-        show(outcome, lock)
+        show(outcome, screen)
 
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:

@@ -18,7 +18,8 @@ the shadow memory of gcc 12's sanitizers does not fit newer kernels' wide one.
 
 REPORT is JSON: exit (code, or null), signal, timed_out, interrupted, left
 (processes: [command line, when it began on CLOCK_BOOTTIME]), running (command
-lines at the moment the deadline passed), seconds, load (average of a minute).
+lines at the moment the deadline passed), crashed (processes it adopted that a
+signal like SIGSEGV ended), seconds, load (average of a minute).
 """
 
 import ctypes
@@ -35,6 +36,7 @@ PR_SET_CHILD_SUBREAPER = 36
 FILES_MAX = 8192
 TELL_MAX_S = 20  # .ci/run kills what has not ended 30 s after it was told to
 TICK = os.sysconf("SC_CLK_TCK")
+CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS}
 
 
 def parents():
@@ -75,6 +77,7 @@ class Children:
 
     def __init__(self, main_pid):
         self.main_pid, self.status, self.none_left = main_pid, None, False
+        self.crashed = []
 
     def reap(self):
         """Collects whoever has ended; afterwards status and none_left are known."""
@@ -88,6 +91,8 @@ class Children:
                 return
             if pid == self.main_pid:
                 self.status = status
+            elif os.WIFSIGNALED(status) and os.WTERMSIG(status) in CRASHES:
+                self.crashed.append(f"process {pid}, {signal.Signals(os.WTERMSIG(status)).name}")
 
 
 def kill_all(children):
@@ -180,6 +185,7 @@ def main():
 
     status = children.status
     report["exit"] = os.WEXITSTATUS(status) if status is not None and os.WIFEXITED(status) else None
+    report["crashed"] = children.crashed
     report["signal"] = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
     with open(report_path, "w", encoding="utf-8") as f:
         json.dump(report, f)

@@ -12,7 +12,7 @@ void cast_algorithm(struct cast *c, const char *algorithm, const char *kind)
     if (algorithm[0] == '/' || strcmp(kind, "bin") != 0)
         snprintf(c->algorithm, sizeof(c->algorithm), "%s", algorithm);
     else
-        snprintf(c->algorithm, sizeof(c->algorithm), "%.150s/%s", e2e.build, algorithm);
+        snprintf(c->algorithm, sizeof(c->algorithm), "%.150s/%s", e2e.guest_build, algorithm);
     snprintf(c->kind, sizeof(c->kind), "%s", kind);
 }
 

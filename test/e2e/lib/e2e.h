@@ -4,8 +4,11 @@
  *
  * A story runs in directories of its own. Everything it waits for has a
  * deadline; the first thing that does not happen ends the story with what was
- * waited for and where to look. When it ends, all processes end, the bundle
- * (logs, consoles, times) is complete, and nothing of it may still run.
+ * waited for and where to look. When it ends, all processes are ended, and each
+ * has to end in order.
+ *
+ * test/e2e/run.py gives the story its directories, and judges what it leaves: a
+ * process, a sanitizer report, a core dump, damage in a log or on a console.
  */
 #ifndef E2E_H
 #define E2E_H
@@ -21,6 +24,7 @@ struct e2e_process {
     char name[32];
     char log[E2E_PATH]; /* its stdout and stderr, in the bundle */
     long seen;          /* bytes of the log that were waited over */
+    int sent;           /* the last signal that the story sent it */
 };
 
 struct e2e_vm {
@@ -28,7 +32,11 @@ struct e2e_vm {
     char port[8];
 };
 
-/* Opens the story: argv[0] names it. E2E_BUILD, E2E_OUT and E2E_SCALE come from the runner. */
+/*
+ * Opens the story. The runner gives, in the environment: E2E_BUILD (host
+ * programs), E2E_GUEST_BUILD (guest and algorithms), E2E_OUT (the bundle),
+ * E2E_DIR (private), E2E_SCALE (of deadlines, percent), E2E_QEMU and E2E_SWTPM.
+ */
 void e2e_begin(const char *story);
 
 /* Everything ends; the verdict is on stdout as one TAP line; returns the exit code of main. */
@@ -36,6 +44,18 @@ int e2e_end(void);
 
 /* Ends the story as failed. printf-like. */
 void e2e_fail(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
+
+/* Ends the story as skipped: this machine lacks what it is about. printf-like. */
+void e2e_skip(const char *fmt, ...) PRINTF(1, 2) __attribute__((noreturn));
+
+/* The story has failed; it goes on, to its end. */
+void e2e_complain(const char *fmt, ...) PRINTF(1, 2);
+
+/*
+ * Damage that the story does on purpose: lines of logs and consoles that match
+ * this regular expression don't fail it.
+ */
+void e2e_allow(const char *regex);
 
 /* Names a moment of the run, for the timeline and times.json. */
 void e2e_mark(const char *what);
@@ -58,7 +78,7 @@ void e2e_start(struct e2e_process *p, const char *program, ...);
 void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char *ret, size_t len);
 
 void e2e_signal(struct e2e_process *p, int signal);
-/* Waits for its end; returns the exit code, or -signal. */
+/* Waits for its end; returns the exit code, or -signal. A signal that the story did not send ends the story. */
 int e2e_wait(struct e2e_process *p, unsigned within_ms);
 
 /* Runs cocos-cli to its end; its output is in cli.log. Returns the exit code. */
@@ -81,10 +101,8 @@ void e2e_remove(const struct e2e_vm *vm);
 bool e2e_listed(const struct e2e_vm *vm);
 /* Waits until the manager does not list it any more. */
 void e2e_gone(const struct e2e_vm *vm, unsigned within_ms);
-/* The console of the VM into the bundle; done for all VMs before the manager ends. */
-void e2e_save_console(const struct e2e_vm *vm);
 
-/* Milliseconds, longer under emulation and sanitizers. */
+/* Milliseconds, longer under emulation, sanitizers and load. */
 unsigned e2e_ms(unsigned ms);
 
 #endif

@@ -6,21 +6,26 @@
 
 struct e2e_story {
     char name[64];
-    char build[E2E_PATH]; /* where the binaries are             */
-    char out[E2E_PATH];   /* the bundle                         */
-    char dir[E2E_PATH];   /* private and short: sockets in it   */
-    unsigned scale;       /* percent                            */
+    char build[E2E_PATH];       /* where the host's binaries are     */
+    char guest_build[E2E_PATH]; /* where the guest's are             */
+    char out[E2E_PATH];         /* the bundle                        */
+    char dir[E2E_PATH];         /* private and short: sockets in it  */
+    unsigned scale;             /* percent                           */
     uint64_t began_ms;
     struct e2e_process *processes[16];
     size_t process_count;
-    struct e2e_vm vms[8]; /* all that were made, for consoles   */
+    struct e2e_vm vms[8]; /* all that were made */
     size_t vm_count;
-    char manager[64]; /* its gRPC address                   */
+    char manager[64]; /* its gRPC address   */
     bool failed;
+    bool ending;
 };
 extern struct e2e_story e2e;
 
-/* The RPC of the manager, done to its end. Fails the story when it fails. */
+/* False when it was never started, or has ended: then how is told. */
+bool e2e_runs(struct e2e_process *p);
+
+/* Removes the VMs that are left, also after a failure. */
 void e2e_manager_stop(void);
 
 #endif

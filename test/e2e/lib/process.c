@@ -9,12 +9,14 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/stage.h"
+#include "base/text.h"
 #include "e2e/lib/e2e_int.h"
 
 #define WORDS_MAX 64
@@ -42,7 +44,7 @@ static void take_words(struct words *w, const char *program, va_list words)
     }
 }
 
-static pid_t spawn(const struct words *w, const char *log)
+static pid_t spawn(const struct words *w, const char *log, const char *err_log)
 {
     pid_t pid = fork();
 
@@ -53,17 +55,51 @@ static pid_t spawn(const struct words *w, const char *log)
     setpgid(0, 0);
 
     int out = open(log, O_CREAT | O_WRONLY | O_APPEND, 0644);
+    int err = open(err_log, O_CREAT | O_WRONLY | O_APPEND, 0644);
     int null = open("/dev/null", O_RDONLY);
 
     for (size_t i = 0; i < w->envc; i++)
         putenv(w->env[i]);
     dup2(null, 0);
     dup2(out, 1);
-    dup2(out, 2);
+    dup2(err, 2);
     syscall(SYS_close_range, 3u, ~0u, 0u);
     execv(w->argv[0], w->argv);
     fprintf(stderr, "%s: %s\n", w->argv[0], strerror(errno));
     _exit(127);
+}
+
+/* A line of our own in a program's log: what was done, and when. */
+static void note(const char *log, const char *what, const struct words *w)
+{
+    CLEANUP(fd_done) int fd = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
+    CLEANUP(buf_done) struct buf line = BUF_INIT(65536);
+    struct err e = ERR_INIT;
+    char stamp[40];
+    bool ok;
+
+    text_format_time(clock_wall_ns(clock_system()), stamp);
+    ok = buf_format(&line, &e, "# %s %s", stamp, what);
+    for (size_t i = 0; ok && w && i < w->envc; i++)
+        ok = buf_format(&line, &e, " %s", w->env[i]);
+    for (size_t i = 0; ok && w && i < w->argc; i++)
+        ok = buf_format(&line, &e, " %s", w->argv[i]);
+    if (!ok || !buf_append_str(&line, "\n", &e) || fd < 0 || !stage_write_all(fd, buf_slice(&line), &e))
+        fprintf(stderr, "%s can't be written\n", log);
+}
+
+/* What a CVMS of these words orders, for the one who looks into a failure. */
+static void save_manifest(const struct words *w)
+{
+    struct words print = *w;
+    char file[2 * E2E_PATH];
+    pid_t pid;
+
+    print.argv[print.argc++] = (char *)"-print-manifest";
+    snprintf(file, sizeof(file), "%s/manifest.json", e2e.out);
+    pid = spawn(&print, file, "/dev/null");
+    if (waitpid(pid, NULL, 0) != pid)
+        fprintf(stderr, "%s can't be written\n", file);
 }
 
 void e2e_start(struct e2e_process *p, const char *program, ...)
@@ -85,15 +121,26 @@ void e2e_start(struct e2e_process *p, const char *program, ...)
             e2e_fail("too many processes");
         e2e.processes[e2e.process_count++] = p;
     }
-    p->pid = spawn(&w, p->log);
+    p->sent = 0;
+    note(p->log, "$", &w);
+    if (strcmp(program, "cvms-test") == 0)
+        save_manifest(&w);
+    p->pid = spawn(&w, p->log, p->log);
     snprintf(mark, sizeof(mark), "%s started", p->name);
     e2e_mark(mark);
 }
 
 void e2e_signal(struct e2e_process *p, int signal)
 {
+    p->sent = signal;
     if (p->pid)
         kill(p->pid, signal);
+}
+
+static void need_no_crash(const struct e2e_process *p, int status)
+{
+    if (WIFSIGNALED(status) && WTERMSIG(status) != p->sent)
+        e2e_fail("%s was killed by signal %d; its log: %s", p->name, WTERMSIG(status), p->log);
 }
 
 int e2e_wait(struct e2e_process *p, unsigned within_ms)
@@ -108,6 +155,7 @@ int e2e_wait(struct e2e_process *p, unsigned within_ms)
         e2e_fail("%s did not end within %u ms; its log: %s", p->name, e2e_ms(within_ms), p->log);
     waitpid(p->pid, &status, 0);
     p->pid = 0;
+    need_no_crash(p, status);
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -169,6 +217,7 @@ void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char
         }
         if (p->pid && waitpid(p->pid, &status, WNOHANG) == p->pid) {
             p->pid = 0;
+            need_no_crash(p, status);
             if (search(p->log, &re, &p->seen, ret, len))
                 break;
             regfree(&re);
@@ -186,13 +235,22 @@ void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char
 
 static long cli_from; /* where the output of the last command begins */
 
+static long size_of(const char *log)
+{
+    struct stat st;
+
+    return stat(log, &st) == 0 ? (long)st.st_size : 0;
+}
+
 int e2e_cli(const char *agent_port, ...)
 {
     static struct e2e_process cli;
     char path[2 * E2E_PATH];
     char url[64];
+    char ended[32];
     struct words w;
     va_list words;
+    int code;
 
     snprintf(path, sizeof(path), "%s/cocos-cli", e2e.build);
     snprintf(url, sizeof(url), "AGENT_GRPC_URL=127.0.0.1:%s", agent_port);
@@ -203,15 +261,13 @@ int e2e_cli(const char *agent_port, ...)
     snprintf(cli.name, sizeof(cli.name), "cocos-cli");
     snprintf(cli.log, sizeof(cli.log), "%.200s/cli.log", e2e.out);
 
-    FILE *f = fopen(cli.log, "ae");
-
-    if (f) {
-        fseek(f, 0, SEEK_END);
-        cli_from = ftell(f);
-        fclose(f);
-    }
-    cli.pid = spawn(&w, cli.log);
-    return e2e_wait(&cli, 60000);
+    note(cli.log, "$", &w);
+    cli_from = size_of(cli.log);
+    cli.pid = spawn(&w, cli.log, cli.log);
+    code = e2e_wait(&cli, 60000);
+    snprintf(ended, sizeof(ended), "exit code %d", code);
+    note(cli.log, ended, NULL);
+    return code;
 }
 
 bool e2e_cli_said(const char *regex)

@@ -2,14 +2,11 @@
 
 #include "e2e/lib/e2e.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <regex.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,7 +16,7 @@
 #include "base/text.h"
 #include "e2e/lib/e2e_int.h"
 
-#define END_MS 5000 /* for a process to end on SIGTERM */
+#define END_MS 10000 /* for a process to end on SIGTERM */
 
 struct e2e_story e2e;
 
@@ -50,11 +47,17 @@ static void write_out(const char *name, const char *text, int flags, unsigned mo
 
 void e2e_mark(const char *what)
 {
-    char line[256];
+    CLEANUP(buf_done) struct buf line = BUF_INIT(1024);
+    struct err e = ERR_INIT;
+    char stamp[40];
 
-    snprintf(line, sizeof(line), "{\"at_ms\":%llu,\"what\":\"%.200s\"}\n", (unsigned long long)now_ms(),
-             what);
-    write_out("times.jsonl", line, O_APPEND, 0644);
+    text_format_time(clock_wall_ns(clock_system()), stamp);
+    if (!buf_format(&line, &e, "{\"time\":\"%s\",\"at_ms\":%llu,\"what\":\"", stamp,
+                    (unsigned long long)now_ms()) ||
+        !text_safe(slice_of_str(what), &line, &e) || !buf_append_str(&line, "\"}\n", &e))
+        fprintf(stderr, "%s\n", err_text(&e));
+    else
+        write_out("times.jsonl", buf_str(&line, &e), O_APPEND, 0644);
     printf("# %6llu ms  %s\n", (unsigned long long)now_ms(), what);
     fflush(stdout);
 }
@@ -63,20 +66,22 @@ void e2e_begin(const char *story)
 {
     struct err e = ERR_INIT;
     CLEANUP(fd_done) int fd = -1;
+    const char *out = getenv("E2E_OUT");
+    const char *dir = getenv("E2E_DIR");
 
+    if (!out || !dir) {
+        fprintf(stderr, "a story is run by: make e2e STORY=%s\n", story);
+        exit(2);
+    }
     snprintf(e2e.name, sizeof(e2e.name), "%s", story);
     snprintf(e2e.build, sizeof(e2e.build), "%s", need("E2E_BUILD", "build"));
-    snprintf(e2e.out, sizeof(e2e.out), "%.150s/%s", need("E2E_OUT", "build/e2e"), story);
+    snprintf(e2e.guest_build, sizeof(e2e.guest_build), "%s", need("E2E_GUEST_BUILD", e2e.build));
+    snprintf(e2e.out, sizeof(e2e.out), "%s", out);
+    snprintf(e2e.dir, sizeof(e2e.dir), "%s", dir);
     e2e.scale = (unsigned)strtoul(need("E2E_SCALE", "100"), NULL, 10);
     e2e.began_ms = clock_mono_ms(clock_system());
     if (!stage_dir_open(e2e.out, 0755, &fd, &e)) {
         fprintf(stderr, "%s\n", err_text(&e));
-        exit(1);
-    }
-    write_out("times.jsonl", "", O_TRUNC, 0644);
-    snprintf(e2e.dir, sizeof(e2e.dir), "/tmp/e2e-XXXXXX");
-    if (!mkdtemp(e2e.dir)) {
-        perror("make a private directory");
         exit(1);
     }
     e2e_mark("begin");
@@ -108,114 +113,96 @@ const char *e2e_write(const char *name, const char *text, unsigned mode)
     return path;
 }
 
-/* Every process whose command line names the private directory; killed when asked. */
-static unsigned leftovers(bool end_them, char *ret_first, size_t len)
+void e2e_complain(const char *fmt, ...)
 {
-    DIR *proc = opendir("/proc");
-    struct dirent *entry;
-    unsigned count = 0;
+    char text[2048];
+    char line[2200];
+    va_list args;
 
-    while (proc && (entry = readdir(proc))) {
-        CLEANUP(buf_done) struct buf args = BUF_INIT(256 * 1024);
-        struct err e = ERR_INIT;
-        char path[64];
-        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-
-        if (pid <= 1 || pid == getpid())
-            continue;
-        snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-        if (!stage_read_file(path, &args, &e) || !args.len ||
-            !memmem(buf_slice(&args).at, args.len, e2e.dir, strlen(e2e.dir)))
-            continue;
-        if (count++ == 0)
-            snprintf(ret_first, len, "%d (%s)", (int)pid, buf_str(&args, &e));
-        if (end_them)
-            kill(pid, SIGKILL);
-    }
-    if (proc)
-        closedir(proc);
-    return count;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    e2e.failed = true;
+    snprintf(line, sizeof(line), "%s\n", text);
+    write_out("failure.txt", line, O_APPEND, 0644);
+    fprintf(stderr, "# %s\n", text);
 }
 
-/* What no log of a story may hold, whatever the story is about. */
-static bool find_damage(char *ret, size_t len)
+void e2e_allow(const char *regex)
 {
-    static const char *const words[] = { "ERROR: AddressSanitizer",
-                                         "ERROR: LeakSanitizer",
-                                         "runtime error:",
-                                         "WARNING: ThreadSanitizer",
-                                         "Kernel panic",
-                                         "Oops:",
-                                         "BUG: ",
-                                         "core dumped",
-                                         "Assertion " };
-    DIR *dir = opendir(e2e.out);
-    struct dirent *entry;
-    bool found = false;
+    char line[512];
 
-    while (dir && !found && (entry = readdir(dir))) {
-        CLEANUP(buf_done) struct buf text = BUF_INIT(64 << 20);
-        struct err e = ERR_INIT;
-        char path[2 * E2E_PATH];
-
-        if (!slice_ends(slice_of_str(entry->d_name), ".log"))
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", e2e.out, entry->d_name);
-        if (!stage_read_file(path, &text, &e) || !text.len)
-            continue;
-        for (size_t i = 0; i < ARRAY_LEN(words) && !found; i++)
-            if (memmem(buf_slice(&text).at, text.len, words[i], strlen(words[i]))) {
-                snprintf(ret, len, "%s holds '%s'", path, words[i]);
-                found = true;
-            }
-    }
-    if (dir)
-        closedir(dir);
-    return found;
+    snprintf(line, sizeof(line), "%s\n", regex);
+    write_out("allowed.txt", line, O_APPEND, 0644);
 }
 
-/* Ends what still runs, newest first, and clears the private directory. */
-static void clean_up(void)
+static void complain_of_end(const struct e2e_process *p, int status, const char *when)
 {
-    char first[512];
-    struct err e = ERR_INIT;
-    CLEANUP(fd_done) int tmp = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (WIFSIGNALED(status) && WTERMSIG(status) != p->sent)
+        e2e_complain("%s was killed by signal %d %s; its log: %s", p->name, WTERMSIG(status), when, p->log);
+    else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+        e2e_complain("%s ended with exit code %d %s; its log: %s", p->name, WEXITSTATUS(status), when,
+                     p->log);
+}
 
+bool e2e_runs(struct e2e_process *p)
+{
+    int status;
+
+    if (p->pid && waitpid(p->pid, &status, WNOHANG) == p->pid) {
+        complain_of_end(p, status, "though nobody had asked it to end");
+        p->pid = 0;
+    }
+    return p->pid != 0;
+}
+
+/* A program that still runs has to end in order when it is asked to. */
+static void end_process(struct e2e_process *p)
+{
+    CLEANUP(fd_done) int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+    struct pollfd end = { pidfd, POLLIN, 0 };
+    int status = 0;
+
+    e2e_signal(p, SIGTERM);
+    if (poll(&end, 1, (int)e2e_ms(END_MS)) != 1) {
+        e2e_complain("%s did not end within %u ms of SIGTERM; its log: %s", p->name, e2e_ms(END_MS), p->log);
+        e2e_signal(p, SIGKILL);
+    } else {
+        p->sent = 0; /* SIGTERM is to be handled, not to be killed by */
+    }
+    waitpid(p->pid, &status, 0);
+    p->pid = 0;
+    complain_of_end(p, status, "on SIGTERM");
+}
+
+static void end_all(void)
+{
     e2e_manager_stop();
-    while (e2e.process_count > 0) {
-        struct e2e_process *p = e2e.processes[--e2e.process_count];
-
-        if (!p->pid)
-            continue;
-        CLEANUP(fd_done) int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
-        struct pollfd end = { pidfd, POLLIN, 0 };
-
-        kill(p->pid, SIGTERM);
-        if (poll(&end, 1, END_MS) != 1)
-            kill(-p->pid, SIGKILL);
-        waitpid(p->pid, NULL, 0);
-    }
-    if (leftovers(true, first, sizeof(first)) && !e2e.failed) {
-        fprintf(stderr, "a process was left behind: %s\n", first);
-        e2e.failed = true;
-    }
-    if (tmp >= 0 && !stage_remove_tree(tmp, e2e.dir + strlen("/tmp/"), &e))
-        fprintf(stderr, "%s\n", err_text(&e));
+    while (e2e.process_count > 0)
+        if (e2e_runs(e2e.processes[--e2e.process_count]))
+            end_process(e2e.processes[e2e.process_count]);
+    e2e_mark("end");
 }
 
 int e2e_end(void)
 {
-    char damage[2 * E2E_PATH + 64];
-
     e2e_mark(e2e.failed ? "failed" : "story done");
-    clean_up();
-    if (find_damage(damage, sizeof(damage))) {
-        fprintf(stderr, "%s\n", damage);
-        e2e.failed = true;
-    }
-    e2e_mark("end");
+    end_all();
     printf("%s 1 - %s\n", e2e.failed ? "not ok" : "ok", e2e.name);
     return e2e.failed ? 1 : 0;
+}
+
+void e2e_skip(const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    end_all();
+    printf("ok 1 - %s # SKIP %s\n", e2e.name, text);
+    exit(e2e.failed ? 1 : 77);
 }
 
 void e2e_fail(const char *fmt, ...)
@@ -226,12 +213,9 @@ void e2e_fail(const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    if (e2e.failed)
+    e2e_complain("%s", text);
+    if (e2e.ending)
         _exit(1); /* failing while failing: nothing better can be said */
-    e2e.failed = true;
-    fprintf(stderr, "# %s\n# everything about it is in %s; run it again with: make e2e STORY=%s\n", text,
-            e2e.out, e2e.name);
-    write_out("failure.txt", text, O_TRUNC, 0644);
-    e2e_end();
-    exit(1);
+    e2e.ending = true;
+    exit(e2e_end());
 }

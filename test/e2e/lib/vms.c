@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -82,19 +81,30 @@ static const char cmdline[] =
     "MANAGER_QEMU_KERNEL_CMDLINE=console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off "
     "no_timer_check tsc=reliable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2";
 
+static const char *tool(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+
+    return value && value[0] ? value : otherwise;
+}
+
 void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra)
 {
     char kernel[2 * E2E_PATH];
     char initrd[2 * E2E_PATH];
+    char qemu[E2E_PATH + 64];
+    char swtpm[E2E_PATH + 64];
     char run[E2E_PATH + 64];
     char state[E2E_PATH + 64];
 
     snprintf(run, sizeof(run), "COCOS_RUN_DIR=%s/r", e2e.dir);
     snprintf(state, sizeof(state), "COCOS_STATE_DIR=%s/s", e2e.dir);
-    snprintf(kernel, sizeof(kernel), "MANAGER_QEMU_DISK_IMG_KERNEL_FILE=%s/guest/vmlinux", e2e.build);
-    snprintf(initrd, sizeof(initrd), "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=%s/guest/initrd-%s.cpio", e2e.build,
-             flavour);
-    e2e_start(p, "cocos-manager", run, state, kernel, initrd, cmdline, "MANAGER_GRPC_PORT=0",
+    snprintf(kernel, sizeof(kernel), "MANAGER_QEMU_DISK_IMG_KERNEL_FILE=%s/guest/vmlinux", e2e.guest_build);
+    snprintf(initrd, sizeof(initrd), "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=%s/guest/initrd-%s.cpio",
+             e2e.guest_build, flavour);
+    snprintf(qemu, sizeof(qemu), "MANAGER_QEMU_BIN_PATH=%s", tool("E2E_QEMU", "qemu-system-x86_64"));
+    snprintf(swtpm, sizeof(swtpm), "MANAGER_SWTPM=%s", tool("E2E_SWTPM", "auto"));
+    e2e_start(p, "cocos-manager", run, state, kernel, initrd, qemu, swtpm, cmdline, "MANAGER_GRPC_PORT=0",
               "MANAGER_HTTP_PORT=0", "MANAGER_LOG_LEVEL=debug", "MANAGER_QEMU_BOOT=fast",
               "MANAGER_QEMU_MEMORY_SIZE=512M", "MANAGER_QEMU_SMP_COUNT=1", "MANAGER_QEMU_SMP_MAXCPUS=1",
               "MANAGER_QEMU_HOST_FWD_ADDR=127.0.0.1", extra ? extra : "LANG=C.UTF-8", NULL);
@@ -135,7 +145,6 @@ void e2e_remove(const struct e2e_vm *vm)
     Manager__RemoveReq req = MANAGER__REMOVE_REQ__INIT;
     struct call c;
 
-    e2e_save_console(vm);
     req.cvm_id = (char *)vm->id;
     e2e_mark("remove VM");
     call_manager("/manager.ManagerService/RemoveVm", &req.base, 60000, &c);
@@ -181,44 +190,24 @@ void e2e_gone(const struct e2e_vm *vm, unsigned within_ms)
         e2e_fail("VM %s has ended and is still listed", vm->id);
 }
 
-void e2e_save_console(const struct e2e_vm *vm)
+/* A removal that may fail: the VM may have ended, and the manager too. */
+static void remove_if_there(const struct e2e_vm *vm)
 {
-    CocosC__V1__ConsoleRequest req = COCOS_C__V1__CONSOLE_REQUEST__INIT;
-    struct err e = ERR_INIT;
-    char path[2 * E2E_PATH];
+    Manager__RemoveReq req = MANAGER__REMOVE_REQ__INIT;
     struct call c;
 
-    req.id = (char *)vm->id;
-    call_manager("/cocos_c.v1.VirtualMachines/Console", &req.base, 20000, &c);
-
-    CLEANUP(pb_done)
-    CocosC__V1__ConsoleResponse *res = c.status.code == RPC_OK
-                                           ? (CocosC__V1__ConsoleResponse *)pb_decode(
-                                                 &cocos_c__v1__console_response__descriptor,
-                                                 buf_slice(&c.reply), NULL, &e)
-                                           : NULL;
-
-    if (res) {
-        snprintf(path, sizeof(path), "%s/console-%.8s.log", e2e.out, vm->id);
-
-        CLEANUP(fd_done) int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
-
-        if (fd < 0 || !stage_write_all(fd, pb_slice(res->tail), &e))
-            fprintf(stderr, "%s can't be written\n", path);
-    }
+    req.cvm_id = (char *)vm->id;
+    call_manager("/manager.ManagerService/RemoveVm", &req.base, 60000, &c);
     buf_done(&c.reply);
 }
 
-/* At the end of a story, also of a failed one: consoles first, then no VM is left. */
 void e2e_manager_stop(void)
 {
-    if (!e2e.manager[0])
-        return;
+    bool runs = false;
+
     for (size_t i = 0; i < e2e.process_count; i++)
-        if (strcmp(e2e.processes[i]->name, "cocos-manager") == 0 && !e2e.processes[i]->pid)
-            return;
-    for (size_t i = 0; i < e2e.vm_count; i++)
-        if (e2e_listed(&e2e.vms[i]))
-            e2e_remove(&e2e.vms[i]);
-    e2e.manager[0] = '\0';
+        runs |= strcmp(e2e.processes[i]->name, "cocos-manager") == 0 && e2e_runs(e2e.processes[i]);
+    for (size_t i = 0; runs && i < e2e.vm_count; i++)
+        remove_if_there(&e2e.vms[i]);
+    e2e.vm_count = 0;
 }
