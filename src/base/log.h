@@ -49,10 +49,6 @@ struct log_field {
     {                                             \
         (k), LOG_FIELD_STR, slice_of_str(text), 0 \
     }
-#define LOG_SLICE(k, s)            \
-    {                              \
-        (k), LOG_FIELD_STR, (s), 0 \
-    }
 #define LOG_U64(k, n)                        \
     {                                        \
         (k), LOG_FIELD_U64, { NULL, 0 }, (n) \

@@ -170,7 +170,8 @@ bool stage_sync_dir(int dir_fd, struct err *e)
     return true;
 }
 
-bool stage_rename(int dir_fd, const char *from, const char *to, bool replace, struct err *e)
+/* Within dir_fd; MISSING, or INVALID when to is there and replace is false. */
+static bool rename_in(int dir_fd, const char *from, const char *to, bool replace, struct err *e)
 {
     char shown[TEXT_SHORT_SIZE];
     int rc = renameat2(dir_fd, from, dir_fd, to, replace ? 0 : RENAME_NOREPLACE);
@@ -200,7 +201,7 @@ static bool put_in_place(struct stage_file *f, const char *name, mode_t mode, bo
     if (ok && flush && fsync(f->fd) != 0)
         ok = err_fail_os(e, "flush '%s'", name);
     if (ok)
-        ok = renamed = stage_rename(f->dir_fd, f->temp, name, replace, e);
+        ok = renamed = rename_in(f->dir_fd, f->temp, name, replace, e);
     if (renamed) {
         ok = !flush || stage_sync_dir(f->dir_fd, e);
         /* What was replaced can't come back, and the new file is whole: then it stays. */

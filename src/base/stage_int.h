@@ -20,7 +20,4 @@ bool stage_temp_name(char ret[48], struct err *e) MUST_CHECK;
 /* fsync, with EINVAL and EROFS of directories that can't be flushed let pass. */
 bool stage_sync_dir(int dir_fd, struct err *e) MUST_CHECK;
 
-/* renames within dir_fd; MISSING, or INVALID when to is there and replace is false. */
-bool stage_rename(int dir_fd, const char *from, const char *to, bool replace, struct err *e) MUST_CHECK;
-
 #endif

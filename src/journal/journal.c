@@ -147,11 +147,6 @@ bool journal_event(struct journal *j, const char *type, const char *status, stru
     return journal_event_for(j, j->computation_id, NULL, type, status, e);
 }
 
-bool journal_reply(struct journal *j, struct slice payload, struct err *e)
-{
-    return outbox_append(j->outbox, OUTBOX_REPLY, 0, payload, NULL, e);
-}
-
 void journal_set_computation(struct journal *j, const char *computation_id)
 {
     snprintf(j->computation_id, sizeof(j->computation_id), "%s", computation_id);

@@ -57,9 +57,6 @@ int64_t journal_stamp(struct journal *j);
 bool journal_event_at(struct journal *j, const char *computation_id, const char *originator, const char *type,
                       const char *status, int64_t time_ns, struct err *e) MUST_CHECK;
 
-/* Any other ClientStreamMessage (run_res, agentStateRes ...), already serialized; class REPLY. */
-bool journal_reply(struct journal *j, struct slice payload, struct err *e) MUST_CHECK;
-
 /* From now on every record of this program's log also goes into the journal. */
 void journal_take_log(struct journal *j);
 

@@ -10,7 +10,8 @@
 
 #define RECORD_MAX ((size_t)16 * 1024)
 
-bool mgr_boot_id(char *ret, struct err *e)
+/* This boot of the host; ret holds MGR_ID_LEN + 1 bytes. */
+static bool boot_id_read(char *ret, struct err *e)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(64);
 
@@ -49,7 +50,7 @@ bool mgr_record_write(int dir_fd, const struct mgr_record *r, struct err *e)
     char name[MGR_ID_LEN + 8];
     struct stage_file f = STAGE_FILE_INIT;
 
-    if (!mgr_boot_id(boot_id, e) || !name_of(r->id, name, sizeof(name), e))
+    if (!boot_id_read(boot_id, e) || !name_of(r->id, name, sizeof(name), e))
         return false;
 
     CLEANUP(json_done) json_t *root = pack(r, boot_id);
@@ -205,7 +206,7 @@ bool mgr_record_all(int dir_fd, void (*each)(const struct mgr_record *r, void *c
     const char *name;
     bool ok;
 
-    if (!mgr_boot_id(boot_id, e))
+    if (!boot_id_read(boot_id, e))
         return false;
     if (!dir_list(dir_fd, &dir, e))
         return err_wrap(e, "the records of VMs");

@@ -47,7 +47,4 @@ bool mgr_record_all(int dir_fd, void (*each)(const struct mgr_record *r, void *c
                     void (*refused)(const char *name, const struct err *why, void *ctx), void *ctx,
                     struct err *e) MUST_CHECK;
 
-/* This boot of the host; ret holds MGR_ID_LEN + 1 bytes. */
-bool mgr_boot_id(char *ret, struct err *e) MUST_CHECK;
-
 #endif

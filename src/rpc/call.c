@@ -445,15 +445,6 @@ const char *rpc_call_method(const struct rpc_call *c)
     return c->method ? c->method : "";
 }
 
-uint64_t rpc_call_time_left_ms(const struct rpc_call *c)
-{
-    uint64_t now = rpc_conn_now(c->conn);
-
-    if (c->deadline_ms == UINT64_MAX)
-        return UINT64_MAX;
-    return c->deadline_ms > now ? c->deadline_ms - now : 0;
-}
-
 bool rpc_conn_call(struct rpc_conn *n, const char *method, const struct rpc_md *md, uint64_t timeout_ms,
                    const struct rpc_call_events *events, void *ctx, struct rpc_call **ret, struct err *e)
 {

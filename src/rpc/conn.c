@@ -314,11 +314,6 @@ size_t rpc_conn_call_count(const struct rpc_conn *n)
     return n->call_count;
 }
 
-bool rpc_conn_is_up(const struct rpc_conn *n)
-{
-    return n->up;
-}
-
 /* ---------------------------------------------------------------------- bytes */
 
 /* What a person is likely to have mixed up deserves a better word than "protocol error". */

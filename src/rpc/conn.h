@@ -110,7 +110,6 @@ bool rpc_conn_barrier(struct rpc_conn *n, void (*acked)(bool ok, void *ctx), voi
                       struct err *e) MUST_CHECK;
 
 size_t rpc_conn_call_count(const struct rpc_conn *n);
-bool rpc_conn_is_up(const struct rpc_conn *n); /* the peer's settings have come */
 
 /* Server, in `open`: what the method accepts. single: exactly one message must come. */
 void rpc_call_set_recv(struct rpc_call *c, size_t max_recv, bool single);

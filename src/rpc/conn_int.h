@@ -186,7 +186,6 @@ void rpc_call_settle(struct rpc_call *c);
 void rpc_call_expire(struct rpc_call *c);
 
 void rpc_head_done(struct rpc_head *h);
-void rpc_head_take(struct rpc_head *h, size_t max, struct slice name, struct slice value);
 
 /*
  * Charges the peer for each frame that begins in the bytes. Counted here and

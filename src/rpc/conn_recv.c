@@ -133,7 +133,7 @@ static bool is_well_formed(struct rpc_head *h, struct slice name, struct slice v
     return nghttp2_check_header_name(name.at, name.len) && !is_of_http1(name, value);
 }
 
-void rpc_head_take(struct rpc_head *h, size_t max, struct slice name, struct slice value)
+static void head_take(struct rpc_head *h, size_t max, struct slice name, struct slice value)
 {
     struct err e = ERR_INIT;
 
@@ -198,7 +198,7 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t 
     (void)flags;
     if (!c)
         return 0;
-    rpc_head_take(&c->head, n->cfg.metadata_max, key, slice_of(value, value_len));
+    head_take(&c->head, n->cfg.metadata_max, key, slice_of(value, value_len));
     if (c->head.bytes > n->cfg.metadata_max * HEADER_BOMB_FACTOR) {
         rpc_conn_give_up(n, NGHTTP2_ENHANCE_YOUR_CALM, true, "the peer sends endless headers");
         return NGHTTP2_ERR_CALLBACK_FAILURE;

@@ -157,7 +157,7 @@ void rpc_md_done(struct rpc_md *md)
 
 /* ----------------------------------------------------------- headers to send */
 
-void rpc_headers_add(struct rpc_headers *h, const char *name, struct slice value)
+static void headers_add(struct rpc_headers *h, const char *name, struct slice value)
 {
     struct err e = ERR_INIT;
 
@@ -183,7 +183,7 @@ void rpc_headers_add(struct rpc_headers *h, const char *name, struct slice value
 
 void rpc_headers_add_str(struct rpc_headers *h, const char *name, const char *value)
 {
-    rpc_headers_add(h, name, slice_of_str(value));
+    headers_add(h, name, slice_of_str(value));
 }
 
 /* Base64 without padding, as the peers write it; held by the list. */
@@ -222,7 +222,7 @@ void rpc_headers_add_md(struct rpc_headers *h, const struct rpc_md *md)
             h->failed = true;
             return;
         }
-        rpc_headers_add(h, entry->key, value);
+        headers_add(h, entry->key, value);
     }
 }
 

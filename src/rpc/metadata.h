@@ -38,7 +38,6 @@ struct rpc_headers {
         NULL, 0, 0, NULL, 0, false \
     }
 
-void rpc_headers_add(struct rpc_headers *h, const char *name, struct slice value);
 void rpc_headers_add_str(struct rpc_headers *h, const char *name, const char *value);
 void rpc_headers_add_md(struct rpc_headers *h, const struct rpc_md *md); /* md may be NULL */
 void rpc_headers_done(struct rpc_headers *h);

@@ -164,7 +164,4 @@ const struct rpc_md *rpc_call_metadata(const struct rpc_call *c);
 const char *rpc_call_peer(const struct rpc_call *c);
 const char *rpc_call_method(const struct rpc_call *c); /* "/pkg.Service/Method" */
 
-/* Milliseconds left until the call's deadline, UINT64_MAX when there is none. */
-uint64_t rpc_call_time_left_ms(const struct rpc_call *c);
-
 #endif

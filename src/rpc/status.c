@@ -111,11 +111,6 @@ void rpc_status_setf(struct rpc_status *ret, enum rpc_code code, const char *fmt
     rpc_status_set(ret, code, slice_of_str(text));
 }
 
-void rpc_status_of_err(struct rpc_status *ret, const struct err *e)
-{
-    rpc_status_set(ret, rpc_code_of_err(e->kind), slice_of_str(err_text(e)));
-}
-
 size_t rpc_status_text_encode(const char *text, char ret[RPC_STATUS_WIRE_MAX])
 {
     static const char digits[] = "0123456789ABCDEF";

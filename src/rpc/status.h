@@ -14,9 +14,6 @@
 void rpc_status_set(struct rpc_status *ret, enum rpc_code code, struct slice text);
 void rpc_status_setf(struct rpc_status *ret, enum rpc_code code, const char *fmt, ...) PRINTF(3, 4);
 
-/* Code by rpc_code_of_err, text by err_text. */
-void rpc_status_of_err(struct rpc_status *ret, const struct err *e);
-
 /* A grpc-message: bytes outside printable ASCII, and '%', as %XX. NUL-terminated. */
 #define RPC_STATUS_WIRE_MAX (3 * RPC_STATUS_TEXT_MAX)
 size_t rpc_status_text_encode(const char *text, char ret[RPC_STATUS_WIRE_MAX]);

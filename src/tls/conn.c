@@ -272,8 +272,3 @@ const char *tls_conn_hint(const struct tls_conn *c)
         return "it demands a client certificate, and none was given";
     return NULL;
 }
-
-const char *tls_conn_security(const struct tls_conn *c)
-{
-    return c->mutual ? "with mTLS" : "with TLS";
-}

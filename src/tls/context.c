@@ -128,7 +128,7 @@ static bool pem_next_cert(struct pem *p, X509 **ret, struct err *e)
 
 /* --------------------------------------------------- what both sides share */
 
-bool tls_ctx_common(SSL_CTX *ctx, struct err *e)
+static bool ctx_common(SSL_CTX *ctx, struct err *e)
 {
     if (!SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) || !SSL_CTX_set_cipher_list(ctx, TLS12_SUITES))
         return fail_openssl(e, ERR_KIND_INTERNAL, "TLS set-up");
@@ -279,7 +279,7 @@ bool tls_server_new(const struct tls_server_config *cfg, struct tls_server **ret
         return false;
     t->mutual = cfg->client_ca != NULL;
     t->ctx = ctx_new(TLS_server_method(), e);
-    if (!t->ctx || !tls_ctx_common(t->ctx, e) || !use_identity(t->ctx, cfg->cert, cfg->key, e) ||
+    if (!t->ctx || !ctx_common(t->ctx, e) || !use_identity(t->ctx, cfg->cert, cfg->key, e) ||
         (t->mutual && !use_roots(t->ctx, cfg->client_ca, true, e))) {
         tls_server_free(t);
         return err_wrap(e, "TLS server");
@@ -327,7 +327,7 @@ bool tls_client_new(const struct tls_client_config *cfg, struct tls_client **ret
         return false;
     t->mutual = cfg->cert != NULL;
     t->ctx = ctx_new(TLS_client_method(), e);
-    if (!t->ctx || !tls_ctx_common(t->ctx, e) ||
+    if (!t->ctx || !ctx_common(t->ctx, e) ||
         !(cfg->ca ? use_roots(t->ctx, cfg->ca, false, e) : use_system_roots(t->ctx, e)) ||
         (t->mutual && !use_identity(t->ctx, cfg->cert, cfg->key, e))) {
         tls_client_free(t);

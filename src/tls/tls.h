@@ -66,9 +66,6 @@ size_t tls_conn_out_len(const struct tls_conn *c);
 /* What may be why the peer closed the connection without a word, for messages to people; NULL: nothing. */
 const char *tls_conn_hint(const struct tls_conn *c);
 
-/* "with TLS", "with mTLS": for messages to people. */
-const char *tls_conn_security(const struct tls_conn *c);
-
 /* The serial number of the first certificate in PEM text, in decimal. INVALID when there is none. */
 #define TLS_SERIAL_MAX 64
 bool tls_pem_serial(struct slice pem, char ret[TLS_SERIAL_MAX], struct err *e) MUST_CHECK;

@@ -34,9 +34,6 @@ struct tls_conn {
     char verify_text[TLS_VERIFY_TEXT_SIZE]; /* "" or why the peer's chain was refused */
 };
 
-/* Both set up the parts of a context that servers and clients share. */
-bool tls_ctx_common(SSL_CTX *ctx, struct err *e) MUST_CHECK;
-
 /* Where a tls_conn hangs on its SSL. */
 int tls_conn_index(void);
 

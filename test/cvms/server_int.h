@@ -67,12 +67,6 @@ struct cvms_server {
 /* The service's table, for rpc_server_add with the server as context. */
 extern const struct rpc_service cvms_service;
 
-/* The stream's next messages, as far as there is room. */
-void cvms_stream_push(struct cvms_stream *st);
-
-/* Arms server->due for the earliest time of all streams. */
-void cvms_due_arm(struct cvms_server *s);
-
 /* One message of an agent (whose bytes it may mend): shown, counted, told to the expectations. */
 void cvms_server_take(struct cvms_stream *st, struct buf *message);
 

@@ -5,7 +5,8 @@
 
 #define NS_PER_S 1000000000
 
-bool cvms_timestamp_ns(const Google__Protobuf__Timestamp *t, int64_t *ret)
+/* Nanoseconds since 1970; false when there is no timestamp or it is out of range. */
+static bool timestamp_ns(const Google__Protobuf__Timestamp *t, int64_t *ret)
 {
     if (!t || t->nanos < 0 || t->nanos >= NS_PER_S || t->seconds < 0 || t->seconds >= INT64_MAX / NS_PER_S)
         return false;
@@ -94,7 +95,7 @@ static bool json_timestamp(struct buf *out, const Google__Protobuf__Timestamp *t
     char text[40];
     int64_t ns;
 
-    if (!cvms_timestamp_ns(t, &ns))
+    if (!timestamp_ns(t, &ns))
         return buf_append_str(out, ",\"timestamp\":null", e);
     text_format_time(ns, text);
     return json_text(out, "timestamp", text, e);

@@ -36,7 +36,4 @@ struct cvms_sender {
 bool cvms_show(enum cvms_form form, int64_t now_ns, const struct cvms_sender *from,
                const Cvms__ClientStreamMessage *m, struct buf *out, struct err *e) MUST_CHECK;
 
-/* Nanoseconds since 1970; false when there is no timestamp or it is out of range. */
-bool cvms_timestamp_ns(const Google__Protobuf__Timestamp *t, int64_t *ret);
-
 #endif

@@ -61,6 +61,9 @@ static uint64_t state_period(struct cvms_server *s)
     return cvms_expect_wants_state(&s->expect) ? CVMS_POLL_MS : 0;
 }
 
+/* Arms server->due for the earliest time of all streams. */
+static void due_arm(struct cvms_server *s);
+
 /* From here on the stream's clock runs. */
 static void request_is_out(struct cvms_stream *st)
 {
@@ -73,7 +76,7 @@ static void request_is_out(struct cvms_stream *st)
     if (!st->cvm->disconnected)
         st->disconnect_at = after(s, s->o->disconnect_after_ms);
     st->state_at = after(s, state_period(s));
-    cvms_due_arm(s);
+    due_arm(s);
 }
 
 static bool push(struct cvms_stream *st, bool made, struct buf *message, struct err *e)
@@ -129,7 +132,8 @@ static bool send_request(struct cvms_stream *st, struct err *e)
     return true;
 }
 
-void cvms_stream_push(struct cvms_stream *st)
+/* The stream's next messages, as far as there is room. */
+static void send_next(struct cvms_stream *st)
 {
     struct err e = ERR_INIT;
 
@@ -149,9 +153,9 @@ static void due_cb(uv_timer_t *t)
 
     for (struct cvms_stream *st = s->streams; st; st = next) {
         next = st->next; /* a stream that can't be sent to may go */
-        cvms_stream_push(st);
+        send_next(st);
     }
-    cvms_due_arm(s);
+    due_arm(s);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -159,7 +163,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-void cvms_due_arm(struct cvms_server *s)
+static void due_arm(struct cvms_server *s)
 {
     uint64_t at = CVMS_NEVER, now = uv_now(&s->daemon.loop);
 
@@ -192,8 +196,8 @@ static void on_half_closed(struct rpc_call *c, void *ctx)
 static void on_writable(struct rpc_call *c, void *ctx)
 {
     (void)c;
-    cvms_stream_push(ctx);
-    cvms_due_arm(((struct cvms_stream *)ctx)->server);
+    send_next(ctx);
+    due_arm(((struct cvms_stream *)ctx)->server);
 }
 
 static void stream_free(struct cvms_stream *st)
@@ -220,7 +224,7 @@ static void on_closed(struct rpc_call *c, const struct rpc_status *status, const
     if (st->next)
         st->next->before = st->before;
     stream_free(st);
-    cvms_due_arm(s);
+    due_arm(s);
 }
 
 static const struct rpc_call_events stream_events = {
@@ -284,7 +288,7 @@ static void process_open(struct rpc_call *c, void *service)
         log_warn("headers to %s: %s", st->peer, err_text(&e));
     if (!st->forwarder) {
         log_record(LOG_INFO, "sending computation run request", fields, 1);
-        cvms_stream_push(st);
+        send_next(st);
     }
 }
 

@@ -433,7 +433,6 @@ static void deadline_does_not_wait_for_messages(void **state)
     h2_message(&k.h, 1, 0, "a");
     h2_message(&k.h, 1, 0, "b");
     h2_go(&k.h);
-    assert_true(rpc_call_time_left_ms(k.call) == 500);
     k.h.now_ms += 499;
     rpc_conn_tick(k.h.conn);
     h2_pull(&k.h);
