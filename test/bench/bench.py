@@ -228,7 +228,7 @@ def measure_unary(harness, args):
         result["python_grpcio"] = time_calls(harness, peer.stdout.readline().strip(), count)
     finally:
         peer.stdin.close()
-        peer.wait(10)
+        peer.wait(60)
     return result
 
 
