@@ -270,7 +270,8 @@ class Ends(ClientCase):
         thread.join()
         results = got["report"]["results"]
         self.assertEqual(results[-1]["code"], 0)
-        self.assertLessEqual({r["code"] for r in results}, {0, 14})
+        # grpcio cancels the call that it is just handling.
+        self.assertLessEqual({r["code"] for r in results}, {0, 1, 14})
 
     def test_keepalive_of_the_client_is_answered(self):
         address = self.serve(options=[("grpc.http2.min_ping_interval_without_data_ms", 10),

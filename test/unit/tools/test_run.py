@@ -118,7 +118,7 @@ class Run(harness.TestCase):
         text = "\n".join(runner.out)
         self.assertIn("---- integration/test_x: test_x.T.test_a", text)
         self.assertIn("told to end after", text)
-        self.assertIn("tail -f /dev/null", text)
+        self.assertIn("TooLate", text)
         self.assertIn("interrupted after", runner.err)
 
     def test_junit_counts_agree(self):
