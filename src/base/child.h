@@ -11,7 +11,7 @@
  * thread that spawned ends, so spawn from the thread that lives longest.)
  * Nothing but stdin, stdout and stderr is inherited, whether or not a
  * library forgot O_CLOEXEC. A process that leaves both group and session
- * escapes; holding it is the sandbox's work.
+ * escapes; strays.h ends it.
  */
 #ifndef BASE_CHILD_H
 #define BASE_CHILD_H
@@ -39,6 +39,7 @@ struct child_spec {
     const char *const *argv;    /* argv[0] is absolute, or a name looked up on PATH; NULL ends it */
     const char *const *env;     /* the whole environment, "K=v"; NULL is an empty one            */
     const char *cwd;            /* NULL: ours                                                    */
+    bool no_new_privs;          /* a setuid program gives it no rights, ours to kill it stay     */
     size_t chunk_max;           /* bytes per on_output; 0: 1024                     */
     uint64_t deadline_ms;       /* from the spawn; 0: none                          */
     uint64_t deadline_grace_ms; /* between SIGTERM and SIGKILL at the deadline      */

@@ -65,7 +65,8 @@ static _Noreturn void run_child(const struct plan *p)
     /* Ignored signals outlive exec, and ours are not the child's affair. */
     for (int s = 1; s < NSIG; s++)
         (void)signal(s, SIG_DFL);
-    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+    if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+        (p->spec->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0))
         give_up(p, STEP_SESSION);
     if (getppid() != p->parent) /* died before the line above */
         _exit(127);

@@ -8,6 +8,7 @@
 #include "base/dirs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/strays.h"
 #include "rsvc.h"
 #include "runner/run.h"
 
@@ -245,7 +246,7 @@ static bool start(void *ctx, struct err *e)
 {
     struct program *p = ctx;
 
-    if (!prepare_work_dir(p, e) || !open_journal(p, e) || !open_server(p, e))
+    if (!strays_adopt(e) || !prepare_work_dir(p, e) || !open_journal(p, e) || !open_server(p, e))
         return false;
 
     const struct log_field fields[] = { LOG_STR("addr", rpc_server_address(p->server)) };

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/stage.h"
+#include "base/strays.h"
 #include "base/text.h"
 #include "runner/guard.h"
 #include "runner/tail.h"
@@ -20,7 +21,8 @@ struct run {
     bool stopped;
     uint64_t ends_ms; /* on the monotonic clock; 0: never */
     uv_work_t sweep;
-    bool before; /* the sweep is the one before the first step */
+    bool before;        /* the sweep is the one before the first step */
+    struct err unswept; /* what the sweep could not do                */
     struct buf error;
 };
 
@@ -100,6 +102,15 @@ static void tell_not_started(struct run *r, const struct err *why)
         return;
 }
 
+/* Who outlives a run may still change its results: they don't count. */
+static void tell_unswept(struct run *r)
+{
+    struct err e = ERR_INIT;
+
+    if (r->unswept.kind != ERR_KIND_NONE && buf_append_str(&r->error, r->error.len > 0 ? "; " : "", &e))
+        (void)!text_safe(slice_of_str(err_text(&r->unswept)), &r->error, &e);
+}
+
 /* -------------------------------------------------------------------- sweeping */
 
 bool run_sweep(const char *work_dir, struct err *e)
@@ -118,7 +129,10 @@ static void sweep_work(uv_work_t *work)
 
     if (!r->before)
         run_guard_end(&r->guard);
-    /* What stays is in the way of the next run only, which tries again and then says so. */
+    r->unswept = (struct err)ERR_INIT;
+    if (!strays_end(NULL, 0, RUN_STRAYS_MS, &r->unswept))
+        err_wrap(&r->unswept, "error ending what an algorithm left running");
+    /* A folder that stays is in the way of the next run only, which tries again and then says so. */
     if (!run_sweep(r->plan.work_dir, &e))
         return;
 }
@@ -145,10 +159,17 @@ static void sweep_after(uv_work_t *work, int status)
 
     (void)status;
     if (!r->before) {
+        tell_unswept(r);
         end(r);
         return;
     }
     r->before = false;
+    /* It could read what this computation brings: rather no run at all. */
+    if (r->unswept.kind != ERR_KIND_NONE || !run_guard_start(&r->guard, &r->unswept)) {
+        tell_not_started(r, &r->unswept);
+        end(r);
+        return;
+    }
     next_step(r);
 }
 
@@ -198,6 +219,7 @@ static struct child_spec spec_of(struct run *r, const struct run_step *s, uint64
     return (struct child_spec){ .argv = s->argv,
                                 .env = r->plan.env,
                                 .cwd = r->plan.work_dir,
+                                .no_new_privs = true,
                                 .deadline_ms = left_ms,
                                 .on_output = on_output,
                                 .on_exit = on_exit_of_step,
@@ -250,10 +272,6 @@ bool run_start(uv_loop_t *loop, struct run_plan *take_plan, const struct run_con
     r->cfg = *cfg;
     r->error = (struct buf)BUF_INIT(RUN_ERROR_MAX - 1);
     r->guard = (struct run_guard)RUN_GUARD_INIT;
-    if (!run_guard_start(&r->guard, e)) {
-        run_free(r);
-        return false;
-    }
     if (cfg->deadline_ms)
         r->ends_ms = clock_mono_ms(clock_system()) + cfg->deadline_ms;
     *ret = r;

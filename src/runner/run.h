@@ -1,5 +1,9 @@
 /*
  * One run of a plan: its steps as child processes, one after another.
+ *
+ * Whatever a run has started ends with it, in whatever group or session it
+ * is: the program adopts orphans (strays_adopt, before the first run) and has
+ * no other children. Case AG-8.
  */
 #ifndef RUNNER_RUN_H
 #define RUNNER_RUN_H
@@ -10,6 +14,7 @@
 #include "runner/plan.h"
 
 #define RUN_ERROR_MAX 4096
+#define RUN_STRAYS_MS 10000
 
 struct run;
 
@@ -20,8 +25,8 @@ struct run_config {
     void (*output)(const struct run_step *step, enum child_stream stream, struct slice bytes, void *ctx);
 
     /*
-     * Once: no process of the run's group is left (what made itself another session is the sandbox's
-     * work) and its leavings are removed. error is "" when all went well,
+     * Once: no process of the run is left, and its leavings are removed. A process that can't be ended
+     * within RUN_STRAYS_MS makes it fail, and no other run begins before it is gone. error is "" when all went well,
      * else a text of valid UTF-8 of less than RUN_ERROR_MAX bytes, which starts as our peers know it
      * ("algorithm execution error: exit status 3") and ends with the last lines of stderr.
      * The run is freed when this returns.

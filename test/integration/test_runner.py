@@ -243,15 +243,48 @@ class Control(Runner):
         self.assertEqual(self.run_it().error, "")
         self.wait_dead(int(self.wait_file("a")))
 
-    def test_process_that_leaves_the_session_does_not_hold_the_answer_up(self):
-        """Its end is the sandbox's work (AG-8); until then it is ended here."""
+    def escape(self, then):
+        """An algorithm that starts another process, in a session of its own and forked twice, which outlives it."""
+        self.shell("trap '' TERM HUP\n"
+                   "setsid sh -c '(trap \"\" TERM HUP; setsid sh -c \"echo \\$\\$ > a; exec sleep 1001\" &) &' &\n"
+                   f"while [ ! -s a ]; do sleep 0.01; done\n{then}\n")
+
+    def test_AG_8_process_that_leaves_the_session_ends_with_the_run(self):
         self.start()
-        self.shell("setsid sh -c 'echo $$ > a; exec sleep 1001' &\nwhile [ ! -s a ]; do sleep 0.01; done; exit 0\n")
-        self.assertEqual(self.run_it(seconds=20).error, "")
-        pid = int(self.wait_file("a"))
-        if alive(pid):
-            os.kill(pid, signal.SIGKILL)
-        self.wait_dead(pid)
+        self.escape("exit 0")
+        self.assertEqual(self.run_it().error, "")
+        self.assertFalse(alive(int(self.wait_file("a"))))  # it was, when the answer came
+
+    def test_AG_8_process_that_leaves_the_session_ends_with_a_stop(self):
+        self.start()
+        self.escape("echo $$ > pid; sleep 1000")
+        future = self.run_later()
+        self.wait_file("pid")
+        self.stub.Stop(harness.proto("runner").StopRequest(computation_id="c-1"), timeout=harness.deadline(60))
+        self.assertFalse(alive(int(self.wait_file("a"))))
+        self.assertEqual(future.result().error, "algorithm execution error: signal: killed (stopped)")
+
+    def test_AG_8_process_that_leaves_the_session_ends_with_the_program(self):
+        self.start()
+        self.escape("echo $$ > pid; sleep 1000")
+        future = self.run_later()
+        self.wait_file("pid")
+        self.assertEqual(self.runner.stop(), 0)
+        self.assertFalse(alive(int(self.wait_file("a"))))
+        self.assertIn("signal: killed", future.result().error)
+
+    def test_AG_8_next_run_finds_no_process_of_the_one_before(self):
+        """Each process of the second run has the runner or one of its own above it, and nobody else is there."""
+        self.start()
+        self.escape("exit 0")
+        self.assertEqual(self.run_it().error, "")
+        self.shell("for p in /proc/[0-9]*; do [ \"$(readlink $p/cwd)\" = \"$PWD\" ] && readlink $p/exe; done >&2; exit 1")
+        self.assertNotIn("sleep", self.run_it().error)
+
+    def test_AG_8_algorithm_gains_no_privileges_by_a_program(self):
+        self.start()
+        self.shell("grep NoNewPrivs /proc/self/status | tr '\\t' ' ' >&2; exit 1")
+        self.assertIn("NoNewPrivs: 1", self.run_it().error)
 
     def test_stop_of_another_computation_stops_nothing(self):
         self.start()

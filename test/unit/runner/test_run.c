@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/stage.h"
+#include "base/strays.h"
 #include "runner/run.h"
 #include "unit/base/patience.h"
 
@@ -308,7 +309,11 @@ static void ag_17_venv_of_an_interrupted_run_is_swept(void **state)
 int main(void)
 {
     static struct CMUnitTest tests[ARRAY_LEN(outcome_cases) + 11];
+    struct err e = ERR_INIT;
     size_t count = 0;
+
+    if (!strays_adopt(&e))
+        return 1;
 
     UNIT_ROWS(tests, count, outcome_cases, check_outcome);
     tests[count++] = TEST(missing_algorithm_is_told);
