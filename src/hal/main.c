@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stage.h"
+#include "base/strays.h"
 #include "hal/boot.h"
 #include "hal/power.h"
 #include "hal/service.h"
@@ -25,6 +26,7 @@
 #define PROBE_MS 10         /* between looks at a socket that is not there yet */
 #define STOP_GRACE_MS 5000  /* for services when the machine ends              */
 #define GIVE_WAY_FAILURES 3 /* a service that ended so often no longer holds up the next */
+#define ORPHANS_MS 2000     /* for what a service left running to end          */
 #define SERVICE_COUNT 4
 
 struct init {
@@ -204,9 +206,27 @@ static void say_ended(const struct hal_service *s, int status)
                   (unsigned long long)wait);
 }
 
+/*
+ * Whatever is left of a service that ended: in other groups and sessions too,
+ * and an algorithm whose runner was killed. Case AG-8.
+ */
+static void end_orphans(const struct init *in)
+{
+    pid_t alive[SERVICE_COUNT];
+    struct err e = ERR_INIT;
+    size_t count = 0;
+
+    for (size_t i = 0; i < SERVICE_COUNT; i++)
+        if (in->services[i].pid)
+            alive[count++] = in->services[i].pid;
+    if (!strays_end(alive, count, ORPHANS_MS, &e))
+        log_error("end what a service left running: %s", err_text(&e));
+}
+
 /* PID 1 inherits orphans: all are reaped, ours are remembered. */
 static void reap(struct init *in)
 {
+    bool ended = false;
     int status;
     pid_t pid;
 
@@ -217,7 +237,10 @@ static void reap(struct init *in)
                 hal_service_ended(&in->services[i], clock_mono_ms(in->clock));
                 if (!in->end_why)
                     say_ended(&in->services[i], status);
+                ended = true;
             }
+    if (ended)
+        end_orphans(in);
 }
 
 static void take_signals(struct init *in)
