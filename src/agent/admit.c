@@ -2,14 +2,12 @@
 
 #include <stdio.h>
 
-static size_t count_of(const struct admit *a, enum auth_role role, size_t key)
+static bool has_one(const struct admit *a, enum auth_role role, size_t key)
 {
-    size_t count = 0;
-
     for (const struct admit_seat *s = a->first; s; s = s->next)
         if (s->proven && s->role == role && s->key == key)
-            count++;
-    return count;
+            return true;
+    return false;
 }
 
 bool admit_check(const struct admit *a, const struct auth_grant *grant, struct rpc_status *ret)
@@ -22,10 +20,11 @@ bool admit_check(const struct admit *a, const struct auth_grant *grant, struct r
                  ADMIT_MAX, a->what);
         return false;
     }
-    if (count_of(a, grant->role, grant->key) >= ADMIT_PER_USER_MAX) {
+    if (a->proven_count >= ADMIT_SHARED && has_one(a, grant->role, grant->key)) {
         snprintf(ret->message, sizeof(ret->message),
-                 "%d %s with this key are under way already, no user may have more; let one of them end",
-                 ADMIT_PER_USER_MAX, a->what);
+                 "%zu %s are under way already, one of them with this key: each user may have one now; try "
+                 "again when it has ended",
+                 a->proven_count, a->what);
         return false;
     }
     return true;

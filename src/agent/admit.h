@@ -1,8 +1,8 @@
 /*
  * How many calls may be under way at once, and of whom.
  *
- * A user may take a share of the seats only, so that one who holds his calls
- * open keeps out himself and nobody else. A call whose signature can be
+ * Half of the seats are for anyone; the others are kept for users who have
+ * none. So whoever holds his calls open keeps out himself and nobody else. A call whose signature can be
  * checked only with its first message (bound data) has not proven who it is:
  * such calls have a few seats of their own, and when these are taken the one
  * that has waited longest gives way. Does no I/O; knows no clock.
@@ -12,8 +12,8 @@
 
 #include "agent/auth.h"
 
-#define ADMIT_MAX 64          /* calls that have proven who they are  */
-#define ADMIT_PER_USER_MAX 16 /* of one key in one role               */
+#define ADMIT_MAX 64    /* calls that have proven who they are */
+#define ADMIT_SHARED 32 /* from then on, one for each user (a key in a role) who has none */
 #define ADMIT_UNPROVEN_MAX 16
 
 /* Part of whatever is admitted. All zeros: none. */

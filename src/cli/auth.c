@@ -67,7 +67,9 @@ bool cli_auth_add(const struct cli_session *s, const struct key *key, const char
                   const uint8_t hash[HASH_SHA3_256_LEN], struct slice filename, struct rpc_md *md,
                   struct err *e)
 {
+    bool plain = !s->computation_id || !s->bound_only;
+
     return rpc_md_add_str(md, SIGN_MD_USER, role, e) &&
-           add_signature(md, SIGN_MD_PLAIN, key, slice_of_str(role), e) &&
+           (!plain || add_signature(md, SIGN_MD_PLAIN, key, slice_of_str(role), e)) &&
            (!s->computation_id || add_bound(s, key, role, hash, filename, md, e));
 }

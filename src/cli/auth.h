@@ -12,8 +12,8 @@
 struct key *cli_auth_read_key(struct cli_out *out, const char *path) MUST_CHECK;
 
 /*
- * Adds user-id and the plain signature, and the bound one when the session
- * knows the computation. hash may be NULL for a consumer; filename is that of
+ * Adds user-id, the bound signature when the session knows the computation,
+ * and the plain one unless the agent is known to take the other. hash may be NULL for a consumer; filename is that of
  * a dataset as uploaded, else empty. The bound signature holds for an hour.
  */
 bool cli_auth_add(const struct cli_session *s, const struct key *key, const char *role,

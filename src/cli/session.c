@@ -282,6 +282,7 @@ static bool choose_computation(struct cli_session *s, const struct cli_agent_opt
                  "--computation-id tells it, if you know that the agent takes bound signatures");
     else if (wanted || told)
         s->computation_id = mem_dup_str(wanted ? wanted : told, &e);
+    s->bound_only = told || strcmp(o->bound, "required") == 0;
     if (e.kind == ERR_KIND_NONE)
         return true;
     *ret_status = fail_here(s, &e, CLI_FAILED);

@@ -34,6 +34,7 @@ struct cli_session {
     struct tls_client *tls;
     struct rpc_client *client;
     char *computation_id; /* to bind to; NULL: not known   */
+    bool bound_only;      /* the agent takes bound signatures: none is sent that could be replayed */
 };
 
 /*

@@ -305,10 +305,10 @@ class Users(AgentTestCase):
         return self.held
 
     def test_one_user_has_a_share_of_the_uploads_at_once(self):
-        calls = self.hold(16, self.caller.stub.Algo, self.caller.pb.AlgoRequest(algorithm=self.algorithm[:3]),
+        calls = self.hold(32, self.caller.stub.Algo, self.caller.pb.AlgoRequest(algorithm=self.algorithm[:3]),
                           plain(self.algo_key, ALGORITHM))
-        harness.wait_until(lambda: len(self.staged()) == 32, what="16 uploads")
-        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "16 uploads with this key are under way already",
+        harness.wait_until(lambda: len(self.staged()) == 64, what="32 uploads")
+        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "32 uploads are under way already, one of them with this key",
                            self.algo)
         for call in calls:
             call.cancel()
@@ -324,10 +324,10 @@ class Users(AgentTestCase):
         self.caller = self.users()
         self.algo()
         (a, a_bytes), (b, b_bytes) = self.datasets
-        self.hold(16, self.caller.stub.Data, self.caller.pb.DataRequest(dataset=b"1", filename=a),
+        self.hold(32, self.caller.stub.Data, self.caller.pb.DataRequest(dataset=b"1", filename=a),
                   plain(self.data_key, DATA))
-        harness.wait_until(lambda: len(self.staged()) == 16, what="16 uploads")
-        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "16 uploads with this key", self.data, a_bytes, a)
+        harness.wait_until(lambda: len(self.staged()) == 32, what="32 uploads")
+        self.assert_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "32 uploads are under way already, one of them with this key", self.data, a_bytes, a)
         self.data(b_bytes, b, other)
 
     def test_upload_whose_signature_can_t_be_checked_yet_gives_way(self):

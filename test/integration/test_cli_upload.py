@@ -150,7 +150,8 @@ class Bound(pyagent.TestCase):
         pyagent.verify(pyagent.content_of(self.key + ".pub"), text.encode(),
                base64.b64decode(md["cocos-bound-signature"][0], validate=True))
         self.assertEqual(md.get("cocos-bound-hash"), [digest] if digest else None)
-        self.check_plain_signature(role)
+        self.assertEqual(md["user-id"], [role])
+        self.assertNotIn("signature", md)  # which could be replayed
 
     def test_algorithm_is_bound_to_computation_and_content(self):
         self.serve()
@@ -229,6 +230,14 @@ class Bound(pyagent.TestCase):
         self.make_file("a", "abc")
         self.cli("algo", "a", self.key, "--bound=required", "--computation-id", self.computation_id)
         self.check_bound("algorithm-provider", hashlib.sha3_256(b"abc").hexdigest(), "")
+
+    def test_agent_that_does_not_say_gets_the_plain_signature_too(self):
+        self.describe = None
+        self.serve()
+        self.make_file("a", "abc")
+        self.cli("algo", "a", self.key, "--computation-id", self.computation_id)
+        self.check_plain_signature("algorithm-provider")
+        self.assertIn("cocos-bound-signature", self.agent.md)
 
     def test_ag_3_agent_of_another_computation_is_refused(self):
         self.serve()

@@ -47,28 +47,28 @@ static int teardown(void **state)
     return 0;
 }
 
-static void one_user_gets_his_share_and_others_theirs(void **state)
+static void one_user_gets_half_and_each_other_one(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(admit_many(f, 100, AUTH_DATA, 7), ADMIT_PER_USER_MAX);
-    assert_int_equal(admit_many(f, 100, AUTH_DATA, 8), ADMIT_PER_USER_MAX);
-    assert_int_equal(admit_many(f, 1, AUTH_ALGORITHM, 7), 1); /* another role is another user */
-    for (size_t i = 0; i < ADMIT_PER_USER_MAX; i++)
+    assert_int_equal(admit_many(f, 100, AUTH_DATA, 7), ADMIT_SHARED);
+    assert_int_equal(admit_many(f, 100, AUTH_DATA, 8), 1);
+    assert_int_equal(admit_many(f, 100, AUTH_ALGORITHM, 7), 1); /* another role is another user */
+    admit_leave(&f->admit, &f->seats[0]);
+    assert_int_equal(admit_many(f, 100, AUTH_DATA, 7), 0);
+    for (size_t i = 1; i < ADMIT_SHARED; i++)
         admit_leave(&f->admit, &f->seats[i]);
-    assert_int_equal(admit_many(f, 100, AUTH_DATA, 7), ADMIT_PER_USER_MAX);
+    assert_int_equal(admit_many(f, 100, AUTH_DATA, 8), ADMIT_SHARED - 2);
 }
 
 static void all_together_have_a_bound_as_well(void **state)
 {
     struct fixture *f = *state;
-    struct auth_grant grant = grant_of(AUTH_DATA, 99, true);
+    struct auth_grant grant = grant_of(AUTH_DATA, 1000, true);
     struct rpc_status status;
-    size_t count = 0;
 
-    for (size_t key = 0; key < 8; key++)
-        count += admit_many(f, ADMIT_PER_USER_MAX, AUTH_DATA, key);
-    assert_int_equal(count, ADMIT_MAX);
+    for (size_t key = 0; key < ADMIT_MAX; key++)
+        assert_int_equal(admit_many(f, 1, AUTH_DATA, key), 1);
     assert_false(admit_check(&f->admit, &grant, &status));
     assert_string_equal(status.message, "64 uploads are under way already; try again later");
 }
@@ -84,7 +84,7 @@ static void unproven_ones_take_no_seat_of_others_and_the_oldest_gives_way(void *
         admit_take(&f->admit, &f->seats[f->count++], &unproven);
         assert_null(admit_in_the_way(&f->admit));
     }
-    assert_int_equal(admit_many(f, 100, AUTH_DATA, 0), ADMIT_PER_USER_MAX);
+    assert_int_equal(admit_many(f, 100, AUTH_DATA, 0), ADMIT_SHARED);
     assert_true(admit_check(&f->admit, &unproven, &status));
     admit_take(&f->admit, &f->seats[f->count++], &unproven);
     assert_ptr_equal(admit_in_the_way(&f->admit), &f->seats[0]);
@@ -100,12 +100,12 @@ static void one_who_proves_himself_is_counted_with_his_others(void **state)
 
     admit_take(&f->admit, &f->seats[f->count++], &unproven);
     admit_take(&f->admit, &f->seats[f->count++], &unproven);
-    assert_int_equal(admit_many(f, ADMIT_PER_USER_MAX - 1, AUTH_DATA, 5), ADMIT_PER_USER_MAX - 1);
+    assert_int_equal(admit_many(f, ADMIT_SHARED - 1, AUTH_DATA, 5), ADMIT_SHARED - 1);
     assert_true(admit_prove(&f->admit, &f->seats[0], &proven, &status));
     assert_true(admit_prove(&f->admit, &f->seats[0], &proven, &status)); /* each message asks */
     assert_false(admit_prove(&f->admit, &f->seats[1], &proven, &status));
     assert_int_equal(status.code, RPC_RESOURCE_EXHAUSTED);
-    assert_non_null(strstr(status.message, "16 uploads with this key are under way already"));
+    assert_non_null(strstr(status.message, "32 uploads are under way already, one of them with this key"));
     for (size_t i = 0; i < f->count; i++) {
         admit_leave(&f->admit, &f->seats[i]);
         admit_leave(&f->admit, &f->seats[i]);
@@ -120,7 +120,7 @@ static void one_who_proves_himself_is_counted_with_his_others(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(one_user_gets_his_share_and_others_theirs),
+        TEST(one_user_gets_half_and_each_other_one),
         TEST(all_together_have_a_bound_as_well),
         TEST(unproven_ones_take_no_seat_of_others_and_the_oldest_gives_way),
         TEST(one_who_proves_himself_is_counted_with_his_others),
