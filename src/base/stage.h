@@ -4,7 +4,7 @@
  * A staged file is written under a temporary name beneath a directory fd,
  * flushed, and renamed to its final name in one step. One that is not
  * committed is removed. Paths are resolved beneath the directory and never
- * through a symbolic link (openat2 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS).
+ * through a symbolic link: by openat2, or name by name where there is none.
  */
 #ifndef BASE_STAGE_H
 #define BASE_STAGE_H

@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -87,11 +85,7 @@ static bool tree_add(struct tree *t, const char *path, struct err *e)
 /* Opens what path names beneath dir_fd, through links that stay beneath it. */
 static bool open_followed(int dir_fd, const char *path, int flags, int *ret_fd, struct err *e)
 {
-    const struct open_how how = {
-        .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
-    int fd = stage_openat2(dir_fd, path, &how);
+    int fd = stage_openat(dir_fd, path, flags, 0, true);
 
     if (fd < 0 && errno == EXDEV)
         return err_fail(e, ERR_KIND_DENIED, "a link that leads outside the directory");

@@ -94,24 +94,8 @@ static void damaged_note_is_an_error(void **state)
     }
 }
 
-/* valgrind of this age does not know openat2, by which everything here opens its files. */
-static bool can_open_beneath(void)
-{
-    CLEANUP(fd_done) int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP(fd_done) int fd = -1;
-    struct err e = ERR_INIT;
-
-    return stage_open_beneath(root, "tmp", O_RDONLY | O_DIRECTORY, 0, &fd, &e) ||
-           e.kind != ERR_KIND_UNSUPPORTED;
-}
-
 int main(void)
 {
-    if (!can_open_beneath()) {
-        printf("needs openat2, which is not there\n");
-        return 77;
-    }
-
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nothing_noted_is_empty, enter, leave),
         cmocka_unit_test_setup_teardown(what_is_noted_comes_back, enter, leave),

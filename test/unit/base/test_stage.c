@@ -83,56 +83,6 @@ static void name_of_255_bytes_fits_and_256_does_not_AG_7(void **state)
     assert_non_null(strstr(err_text(&e), "longer than 255 bytes"));
 }
 
-/* ---- opening beneath ---- */
-
-static struct beneath_case {
-    const char *name;
-    const char *path;
-    int flags;
-    enum err_kind want;
-} beneath_cases[] = {
-    { "beneath_file", "in/file", O_RDONLY, ERR_KIND_NONE },
-    { "beneath_directory", "in/dir", O_RDONLY | O_DIRECTORY, ERR_KIND_NONE },
-    { "beneath_dotdot_that_stays_in", "in/dir/../file", O_RDONLY, ERR_KIND_NONE },
-    { "beneath_new_file", "in/new", O_WRONLY | O_CREAT | O_EXCL, ERR_KIND_NONE },
-    { "beneath_missing", "in/nothing", O_RDONLY, ERR_KIND_MISSING },
-    { "beneath_dotdot_out", "../secret", O_RDONLY, ERR_KIND_DENIED },
-    { "beneath_dotdot_out_deep", "in/dir/../../../secret", O_RDONLY, ERR_KIND_DENIED },
-    { "beneath_absolute", "/etc/passwd", O_RDONLY, ERR_KIND_DENIED },
-    { "beneath_link_to_file", "in/link", O_RDONLY, ERR_KIND_DENIED },
-    { "beneath_link_on_the_way", "in/dirlink/file", O_RDONLY, ERR_KIND_DENIED },
-    { "beneath_absolute_link", "in/abs", O_RDONLY, ERR_KIND_DENIED },
-    { "beneath_new_file_through_a_link", "in/out/new", O_WRONLY | O_CREAT, ERR_KIND_DENIED },
-    { "beneath_new_file_in_place_of_a_link", "in/dangling", O_WRONLY | O_CREAT, ERR_KIND_DENIED },
-};
-
-static void check_beneath(void **state)
-{
-    const struct beneath_case *c = *state;
-    CLEANUP(fd_done) int dir = -1;
-    CLEANUP(fd_done) int fd = -1;
-    struct err e = ERR_INIT;
-    void *unused = NULL;
-
-    enter(&unused);
-    assert_int_equal(
-        scratch_sh(
-            "mkdir -p root/in/dir; echo canary > secret; echo x > root/in/file; ln -s file root/in/link;"
-            "ln -s dir root/in/dirlink; echo x > root/in/dir/file; ln -s /etc/passwd root/in/abs;"
-            "ln -s ../.. root/in/out; ln -s nowhere root/in/dangling"),
-        0);
-    dir = open("root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_int_equal(stage_open_beneath(dir, c->path, c->flags, 0600, &fd, &e), c->want == ERR_KIND_NONE);
-    if (e.kind != c->want)
-        fail_msg("%s", err_text(&e));
-    assert_int_equal(fd >= 0, c->want == ERR_KIND_NONE);
-    if (fd >= 0)
-        assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
-    assert_false(scratch_has("new"));
-    assert_false(scratch_has("root/in/nowhere"));
-    leave(&unused);
-}
-
 /* ---- directories ---- */
 
 static void directories_are_made_with_parents(void **state)
@@ -577,7 +527,6 @@ int main(void)
     size_t count = 0;
 
     UNIT_ROWS(tests, count, name_cases, check_name);
-    UNIT_ROWS(tests, count, beneath_cases, check_beneath);
     UNIT_ROWS(tests, count, tree_cases, check_tree);
     for (size_t i = 0; i < ARRAY_LEN(single); i++)
         tests[count++] = single[i];
