@@ -49,3 +49,20 @@ char *dirs_listen(const struct dirs *d, const char *given, const char *name, str
 
     return path ? mem_format(e, "unix:%s", path) : NULL;
 }
+
+bool dirs_socket_mode(const char *env, const char *text, mode_t *ret, bool *ret_same_user, struct err *e)
+{
+    unsigned mode = 0;
+
+    for (const char *c = text; *c; c++) {
+        if (*c < '0' || *c > '7' || mode > 0777)
+            return err_fail(e, ERR_KIND_INVALID, "environment %s: '%s': octal digits are wanted, like 0600",
+                            env, text);
+        mode = mode * 8 + (unsigned)(*c - '0');
+    }
+    if (mode > 0777 || (mode & 0600) != 0600)
+        return err_fail(e, ERR_KIND_INVALID, "environment %s: '%s': 0600 to 0777 are wanted", env, text);
+    *ret = (mode_t)mode;
+    *ret_same_user = (mode & 0077) == 0;
+    return true;
+}

@@ -5,6 +5,8 @@
 #ifndef BASE_DIRS_H
 #define BASE_DIRS_H
 
+#include <sys/types.h>
+
 #include "base/config.h"
 
 struct dirs {
@@ -20,5 +22,12 @@ char *dirs_socket(const struct dirs *d, const char *given, const char *name, str
 
 /* "unix:" and that path, to listen on; a run directory that it needs is made. The caller frees it. */
 char *dirs_listen(const struct dirs *d, const char *given, const char *name, struct err *e) MUST_CHECK;
+
+/*
+ * Mode of a socket as octal digits, like 0600: INVALID beyond 0777 or when its own user could not use
+ * it; env is the variable that text is of. *ret_same_user: nobody but that user and root may connect.
+ */
+bool dirs_socket_mode(const char *env, const char *text, mode_t *ret, bool *ret_same_user,
+                      struct err *e) MUST_CHECK;
 
 #endif

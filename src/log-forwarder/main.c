@@ -18,13 +18,9 @@
 
 #define DRAIN_GRACE_MS 2000
 
-/* 0777 at our peers. Whoever runs in the guest may tell something, so all may connect, for which
- * writing is enough; nothing can be read here. */
-#define SOCKET_MODE 0666
-
 struct settings {
     int log_level;
-    const char *socket;
+    const char *socket, *socket_mode;
     uint64_t outbox_bytes;
     struct cvms_settings cvms;
     struct dirs dirs;
@@ -44,6 +40,13 @@ static const struct config_opt opts[] = {
       .arg = "path",
       .help = "where to listen; $COCOS_RUN_DIR/log.sock when unset",
       .offset = FIELD(socket) },
+    { .env = "LOG_FORWARDER_SOCKET_MODE",
+      .type = CONFIG_STR,
+      .def = "0600",
+      .arg = "octal",
+      .help =
+          "mode of the socket: whoever can write to it can tell logs and events as if they were a service",
+      .offset = FIELD(socket_mode) },
     { .env = "LOG_FORWARDER_OUTBOX_BYTES",
       .type = CONFIG_U64,
       .def = "67108864",
@@ -135,8 +138,11 @@ static bool open_journal(struct program *p, struct err *e)
 
 static bool open_server(struct program *p, struct err *e)
 {
-    struct rpc_server_config cfg = { .socket_mode = SOCKET_MODE };
+    struct rpc_server_config cfg = { .listen = NULL };
 
+    if (!dirs_socket_mode("LOG_FORWARDER_SOCKET_MODE", p->set.socket_mode, &cfg.socket_mode, &cfg.same_user,
+                          e))
+        return false;
     p->listen = dirs_listen(&p->set.dirs, p->set.socket, "log.sock", e);
     cfg.listen = p->listen;
     return p->listen && rpc_server_new(&p->daemon.loop, &cfg, &p->server, e) &&

@@ -302,6 +302,18 @@ static bool start_link(struct client_of *k, int take_fd, const char *name, struc
     return true;
 }
 
+/* Whatever became of the mode of the socket's file: who connected is what counts. */
+static bool is_welcome(const struct rpc_server *s, int fd, const struct rpc_sockaddr *a)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+
+    if (!s->cfg.same_user || a->at.ss_family != AF_UNIX)
+        return true;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && len == sizeof(who) &&
+           (who.uid == 0 || who.uid == geteuid());
+}
+
 /* Who is there: the name for people and logs, and what limits go by. */
 static void identify(int fd, const struct rpc_sockaddr *a, char name[RPC_ADDRESS_TEXT_MAX],
                      char host[RPC_ADDRESS_TEXT_MAX])
@@ -333,7 +345,7 @@ static void welcome(struct rpc_server *s, int take_fd, const struct rpc_sockaddr
     identify(take_fd, a, name, host);
     if (a->at.ss_family != AF_UNIX) /* only slower without */
         (void)!setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (s->client_count < s->cfg.connections_max)
+    if (is_welcome(s, take_fd, a) && s->client_count < s->cfg.connections_max)
         p = peer_ref(s, host, &e);
     if (p && p->connections <= s->cfg.connections_per_peer_max)
         k = mem_new(sizeof(*k), &e);

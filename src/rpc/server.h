@@ -53,6 +53,7 @@ struct rpc_server_config {
     uint64_t keepalive_ms;           /* PING after silence with a stream open; 0: 60 s */
     uint64_t keepalive_timeout_ms;   /* its answer; 0: 20 s                  */
     mode_t socket_mode;              /* of a unix socket; 0: 0600                    */
+    bool same_user;                  /* there only root and our own user are served  */
 };
 
 struct rpc_server;

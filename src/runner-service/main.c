@@ -206,22 +206,6 @@ static bool open_journal(struct program *p, struct err *e)
     return true;
 }
 
-static bool parse_mode(const char *text, mode_t *ret, struct err *e)
-{
-    unsigned mode = 0;
-
-    for (const char *c = text; *c; c++) {
-        if (*c < '0' || *c > '7' || mode > 0777)
-            return err_fail(e, ERR_KIND_INVALID,
-                            "RUNNER_SOCKET_MODE '%s': octal digits are wanted, like 0600", text);
-        mode = mode * 8 + (unsigned)(*c - '0');
-    }
-    if (mode > 0777 || (mode & 0600) != 0600)
-        return err_fail(e, ERR_KIND_INVALID, "RUNNER_SOCKET_MODE '%s': 0600 to 0777 are wanted", text);
-    *ret = (mode_t)mode;
-    return true;
-}
-
 static bool open_server(struct program *p, struct err *e)
 {
     struct rpc_server_config sc = { .listen = NULL };
@@ -233,7 +217,7 @@ static bool open_server(struct program *p, struct err *e)
                               .journal = p->journal,
                               .collector = p->collector };
 
-    if (!parse_mode(p->set.socket_mode, &sc.socket_mode, e))
+    if (!dirs_socket_mode("RUNNER_SOCKET_MODE", p->set.socket_mode, &sc.socket_mode, &sc.same_user, e))
         return false;
     p->listen = dirs_listen(&p->set.dirs, p->set.socket, "runner.sock", e);
     sc.listen = p->listen;

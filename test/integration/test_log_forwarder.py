@@ -103,11 +103,17 @@ class Delivery(Forwarder):
         cvms.wait_events(2)
         self.assertEqual(len(cvms.streams[0][1]), 2)
 
-    def test_every_guest_user_may_write_to_the_socket(self):
-        self.forwarder("127.0.0.1:1")
+    def test_only_its_user_may_write_to_the_socket_unless_told_otherwise(self):
+        forwarder = self.forwarder("127.0.0.1:1")
+        self.assertEqual(stat.S_IMODE(os.stat(f"{self.run_dir}/log.sock").st_mode), 0o600)
+        forwarder.stop()
+        forwarder = self.forwarder("127.0.0.1:1", env={"LOG_FORWARDER_SOCKET_MODE": "0666"})
         mode = os.stat(f"{self.run_dir}/log.sock").st_mode
         self.assertTrue(stat.S_ISSOCK(mode))
         self.assertEqual(stat.S_IMODE(mode), 0o666)
+        forwarder.stop()
+        done = self.run_program("cocos-log-forwarder", env={"LOG_FORWARDER_SOCKET_MODE": "rw"}, expect=2)
+        self.assertIn("LOG_FORWARDER_SOCKET_MODE", done.stdout)
 
     def test_run_requests_are_read_and_discarded(self):
         cvms = self.cvms()

@@ -4,12 +4,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "unit/rpc/fixture.h"
+
+#define NOBODY 65534
 
 /* --------------------------------------------------------------------- methods */
 
@@ -302,6 +308,54 @@ static void socket_file_has_the_mode_asked_for(void **state)
     assert_int_equal(rmdir(f.dir), 0);
 }
 
+/* In a child: connects as nobody and waits to be turned away. */
+static _Noreturn void call_as_nobody(const char *path)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct pollfd end = { .fd = fd, .events = POLLIN };
+    char c;
+
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    if (setgid(NOBODY) != 0 || setuid(NOBODY) != 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0)
+        _exit(2);
+    _exit(poll(&end, 1, (int)patience_ms(10000)) == 1 && read(fd, &c, 1) == 0 ? 0 : 1);
+}
+
+static void caller_of_another_user_is_turned_away_whatever_the_mode(void **state)
+{
+    struct fixture f = { .server_cfg = { .socket_mode = 0666, .same_user = true } };
+    struct rpc_server_stats stats = { 0 };
+    uint64_t ends_ms = clock_mono_ms(clock_system()) + patience_ms(10000);
+    struct seen s = SEEN_INIT;
+    int status;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* needs root to become another user */
+    temp_socket(&f);
+    assert_int_equal(chmod(f.dir, 0755), 0);
+    fixture_open(&f);
+
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        call_as_nobody(f.path);
+    while (stats.connections_refused == 0 && clock_mono_ms(clock_system()) < ends_ms) {
+        fixture_turn(&f);
+        rpc_server_stats(f.server, &stats);
+    }
+    assert_int_equal(stats.connections_refused, 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    unary(&f, "/test.Room/Echo", 3, 0, &s); /* our own user is served */
+    assert_int_equal(s.status.code, RPC_OK);
+    seen_done(&s);
+    fixture_close(&f);
+    assert_int_equal(rmdir(f.dir), 0);
+}
+
 static void stale_socket_is_replaced_and_a_live_one_is_not(void **state)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -457,6 +511,7 @@ int main(void)
         cmocka_unit_test(H2_1_others_are_served_while_one_floods),
         cmocka_unit_test(accept_survives_running_out_of_descriptors),
         cmocka_unit_test(socket_file_has_the_mode_asked_for),
+        cmocka_unit_test(caller_of_another_user_is_turned_away_whatever_the_mode),
         cmocka_unit_test(stale_socket_is_replaced_and_a_live_one_is_not),
         cmocka_unit_test(file_that_is_no_socket_is_left_alone),
         cmocka_unit_test(port_in_use_is_an_error_that_names_it),
