@@ -290,11 +290,12 @@ class Runner:
 
 
 def who_was_running(tests, when):
-    """Names the test that ran at a time of CLOCK_BOOTTIME."""
-    for name, began, ended in tests:
-        if began - 0.02 <= when <= ended:  # the kernel counts in hundredths
-            return f" (begun during {name})"
-    return ""
+    """Names the test that ran at a time of CLOCK_BOOTTIME, or had just ended."""
+    begun = [t for t in tests if t[1] - 0.02 <= when]  # the kernel counts in hundredths
+    if not begun:
+        return ""
+    name, _, ended = begun[-1]
+    return f" (begun {'during' if when <= ended else 'after'} {name})"
 
 
 def read_tap(outcome):
