@@ -83,7 +83,7 @@ add_libraries() {
 }
 
 add_modules() {
-    for list in first rest; do
+    for list in first power rest; do
         add_file "$here/modules-$list" "lib/modules/cocos/$list.names" 644
         : >"$root/lib/modules/cocos/$list"
         while read -r name; do

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,6 +21,7 @@
 #include "base/stage.h"
 #include "base/strays.h"
 #include "hal/boot.h"
+#include "hal/measurement.h"
 #include "hal/power.h"
 #include "hal/service.h"
 
@@ -36,6 +38,8 @@ struct init {
     struct hal_env env;
     struct hal_buttons buttons;
     struct hal_service services[SERVICE_COUNT];
+    bool event_log;      /* the command line asks for it */
+    pid_t rest;          /* the child of rest_begin, 0: none */
     const char *end_why; /* NULL: run on */
     enum hal_end end_how;
 };
@@ -114,6 +118,10 @@ static bool boot(struct init *in, struct err *e)
     if (!read_cmdline(&cmdline, e) || !hal_load_modules("first", NULL, e))
         return false;
     phase(in, "modules");
+    found = hal_event_log_wanted(buf_slice(&cmdline), e);
+    if (found == HAL_BAD)
+        return false;
+    in->event_log = found == HAL_FOUND;
     found = hal_cmdline_address(buf_slice(&cmdline), &address, e);
     if (found == HAL_BAD || !mount_shares(e) || !read_environment(in, e))
         return false;
@@ -124,15 +132,77 @@ static bool boot(struct init *in, struct err *e)
     return true;
 }
 
-/* What no service waits for: disks, overlays, the power button. */
-static void boot_rest(struct init *in)
+/* PCRs are told to whoever reads the console; the agent proves them, this only shows them. */
+static bool report_pcrs(struct err *e)
+{
+    static const char *const names[HAL_PCR_COUNT] = {
+        "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"
+    };
+    struct log_field fields[1 + HAL_PCR_COUNT] = { LOG_STR("bank", "sha256") };
+    struct hal_pcrs pcrs;
+    bool there;
+
+    if (!hal_pcrs_read(HAL_PCR_DIR, &pcrs, &there, e))
+        return false;
+    if (!there)
+        return true;
+    for (size_t i = 0; i < HAL_PCR_COUNT; i++)
+        fields[1 + i] = (struct log_field)LOG_STR(names[i], pcrs.hex[i]);
+    log_record(LOG_INFO, "PCRs", fields, ARRAY_LEN(fields));
+    return true;
+}
+
+/* One write, which the kernel keeps together, so that no line of a service stands in between. */
+static bool report_event_log(int console, struct err *e)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(2 * HAL_EVENT_LOG_MAX);
+
+    return hal_event_log_text(HAL_EVENT_LOG, &text, e) && stage_write_all(console, buf_slice(&text), e);
+}
+
+/* What fails is told, and the others are done all the same. */
+static bool rest(const struct init *in)
+{
+    struct err e = ERR_INIT;
+    bool ok = true;
+
+    if (setpriority(PRIO_PROCESS, 0, 19) != 0)
+        log_warn("the rest of the boot competes with the services: %s", strerror(errno));
+    if (!hal_load_modules("rest", NULL, &e)) {
+        log_error("%s", err_text(&e));
+        ok = false;
+    }
+    if (!report_pcrs(&e)) {
+        log_error("PCRs: %s", err_text(&e));
+        ok = false;
+    }
+    if (in->event_log && !report_event_log(in->console, &e)) {
+        log_error("event log of the firmware (a measured boot has one): %s", err_text(&e));
+        ok = false;
+    }
+    return ok;
+}
+
+/*
+ * What no service waits for: first the power button, as the host may press it
+ * at any time; then disks, overlays and measurements. A child does those at
+ * the lowest priority, so that the agent, which starts at the same time, is
+ * not held up by them.
+ */
+static void rest_begin(struct init *in)
 {
     struct err e = ERR_INIT;
 
-    if (!hal_load_modules("rest", NULL, &e))
+    if (!hal_load_modules("power", NULL, &e))
         log_error("%s", err_text(&e));
     hal_buttons_open(&in->buttons);
-    phase(in, "complete");
+    in->rest = fork();
+    if (in->rest == 0)
+        _exit(rest(in) ? 0 : 1);
+    if (in->rest < 0) {
+        log_error("start a process for the rest of the boot: %s", strerror(errno));
+        in->rest = 0;
+    }
 }
 
 /* Whether the service behind s may start now. */
@@ -212,13 +282,15 @@ static void say_ended(const struct hal_service *s, int status)
  */
 static void end_orphans(const struct init *in)
 {
-    pid_t alive[SERVICE_COUNT];
+    pid_t alive[SERVICE_COUNT + 1];
     struct err e = ERR_INIT;
     size_t count = 0;
 
     for (size_t i = 0; i < SERVICE_COUNT; i++)
         if (in->services[i].pid)
             alive[count++] = in->services[i].pid;
+    if (in->rest)
+        alive[count++] = in->rest;
     if (!strays_end(alive, count, ORPHANS_MS, &e))
         log_error("end what a service left running: %s", err_text(&e));
 }
@@ -230,7 +302,11 @@ static void reap(struct init *in)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == in->rest) {
+            in->rest = 0;
+            phase(in, "complete");
+        }
         for (size_t i = 0; i < SERVICE_COUNT; i++)
             if (in->services[i].pid == pid) {
                 kill(-pid, SIGKILL); /* what it left in its process group */
@@ -239,6 +315,7 @@ static void reap(struct init *in)
                     say_ended(&in->services[i], status);
                 ended = true;
             }
+    }
     if (ended)
         end_orphans(in);
 }
@@ -355,9 +432,8 @@ int main(void)
         int timeout_ms = advance(&in);
 
         if (!rest_done && in.services[SERVICE_COUNT - 1].state != HAL_SERVICE_WAITING) {
-            boot_rest(&in);
+            rest_begin(&in);
             rest_done = true;
-            continue;
         }
         wait_once(&in, timeout_ms);
     }
