@@ -7,6 +7,7 @@ manager sees of a VM, without its weight. Real ones run in test/e2e.
 
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import os
 import resource
@@ -105,6 +106,25 @@ class ManagerTestCase(harness.TestCase):
 
 
 class Calls(ManagerTestCase):
+    def check_prediction(self, facts):
+        """PCR 9 of the measured boot, by hand; the kernel is none, so PCR 4 can't be told."""
+        events = [hashlib.sha256((facts["cmdline"] + " initrd=initrd\0").encode("utf-16-le")).digest(),
+                  hashlib.sha256(b"initrd").digest()]
+        value = bytes(32)
+        for event in events:
+            value = hashlib.sha256(value + event).digest()
+        self.assertEqual(facts["pcr9_sha256_events"], [event.hex() for event in events])
+        self.assertEqual(facts["pcrs_sha256"], {"9": value.hex()})
+        self.assertIn("no PE header", facts["pcr4_unpredicted"])
+        self.assertEqual(facts["initrd"]["sha256"], events[1].hex())
+
+    def test_fast_boot_predicts_no_pcrs(self):
+        self.manager(MANAGER_QEMU_BOOT="fast")
+        facts = json.loads(self.stub.AttestationPolicy(
+            self.pb.AttestationPolicyReq(id=self.create().cvm_id)).info)
+        self.assertEqual(facts["boot"], "fast")
+        self.assertFalse([key for key in facts if "pcr" in key])
+
     def test_all_calls_on_a_vm(self):
         self.manager(MANAGER_QEMU_OVMF_VERSION="edk2", MANAGER_EOS_VERSION="eos")
         made = self.create()
@@ -115,6 +135,7 @@ class Calls(ManagerTestCase):
         policy = self.stub.AttestationPolicy(self.pb.AttestationPolicyReq(id=made.cvm_id))
         self.assertEqual(policy.id, made.cvm_id)
         self.assertEqual(json.loads(policy.info)["vm"], made.cvm_id)
+        self.check_prediction(json.loads(policy.info))
         self.fails(grpc.StatusCode.UNKNOWN, "computationId nobody not found", self.stub.AttestationPolicy,
                    self.pb.AttestationPolicyReq(id="nobody"))
         harness.wait_until(lambda: self.vms.Console(self.more.ConsoleRequest(id=made.cvm_id)).tail ==
