@@ -91,11 +91,16 @@ bool e2e_cli_said(const char *regex);
 /* Keys that the story's users hold: <name>.pem and <name>.pub.pem in its directory. */
 void e2e_key(const char *name);
 
-/* A manager with fast-booting VMs of this flavour ("minimal", "python"). extra is "K=v" or NULL. */
+/*
+ * A manager with fast-booting VMs of this flavour ("minimal", "python"), or
+ * with "measured": VMs that boot minimal through OVMF. extra is "K=v" or NULL.
+ */
 void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra);
 
 /* A VM whose agent connects to the CVMS at this port of the host. ttl as Go duration, or "". */
 void e2e_create(struct e2e_vm *vm, const char *cvms_port, const char *ttl);
+/* Likewise with a word of its own on the kernel's command line: parameters of a key broker. */
+void e2e_create_with(struct e2e_vm *vm, const char *cvms_port, const char *ttl, const char *kbs_params);
 void e2e_remove(const struct e2e_vm *vm);
 /* True while the manager lists it. */
 bool e2e_listed(const struct e2e_vm *vm);

@@ -16,24 +16,17 @@
 #include "proto/pb.h"
 #include "rpc/client.h"
 
-/* One call to the manager, waited for. */
-struct call {
-    struct rpc_status status;
-    struct buf reply;
-    bool done;
-};
-
 static void call_done(const struct rpc_status *status, struct buf *reply, void *ctx)
 {
-    struct call *c = ctx;
+    struct e2e_call *c = ctx;
 
     c->status = *status;
     buf_move(&c->reply, reply);
     c->done = true;
 }
 
-static void call_manager(const char *method, const ProtobufCMessage *request, unsigned within_ms,
-                         struct call *c)
+void e2e_call_manager(const char *method, const ProtobufCMessage *request, unsigned within_ms,
+                      struct e2e_call *c)
 {
     struct rpc_client_config cfg = { .target = e2e.manager };
     struct buf body = BUF_INIT(8 << 20);
@@ -41,7 +34,7 @@ static void call_manager(const char *method, const ProtobufCMessage *request, un
     struct err e = ERR_INIT;
     uv_loop_t loop;
 
-    *c = (struct call){ .reply = BUF_INIT(8 << 20) };
+    *c = (struct e2e_call){ .reply = BUF_INIT(8 << 20) };
     uv_loop_init(&loop);
     if (!rpc_client_new(&loop, &cfg, &client, &e) || !pb_encode(request, &body, &e) ||
         !rpc_client_unary(client, method, NULL, &body, e2e_ms(within_ms), call_done, c, &e))
@@ -54,7 +47,7 @@ static void call_manager(const char *method, const ProtobufCMessage *request, un
     buf_done(&body);
 }
 
-static void need_ok(const struct call *c, const char *method)
+static void need_ok(const struct e2e_call *c, const char *method)
 {
     if (c->status.code != RPC_OK)
         e2e_fail("%s: %s: %s", method, rpc_code_name(c->status.code), c->status.message);
@@ -77,9 +70,14 @@ void e2e_key(const char *name)
     secret_done(&private_pem);
 }
 
-static const char cmdline[] =
+static const char fast_cmdline[] =
     "MANAGER_QEMU_KERNEL_CMDLINE=console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off "
     "no_timer_check tsc=reliable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2";
+
+/* The address by DHCP, and the firmware's event log on the console. */
+static const char measured_cmdline[] =
+    "MANAGER_QEMU_KERNEL_CMDLINE=console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off "
+    "no_timer_check tsc=reliable cocos.event-log=console";
 
 static const char *tool(const char *name, const char *otherwise)
 {
@@ -90,6 +88,7 @@ static const char *tool(const char *name, const char *otherwise)
 
 void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra)
 {
+    bool measured = strcmp(flavour, "measured") == 0;
     char kernel[2 * E2E_PATH];
     char initrd[2 * E2E_PATH];
     char qemu[E2E_PATH + 64];
@@ -99,31 +98,40 @@ void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra)
 
     snprintf(run, sizeof(run), "COCOS_RUN_DIR=%s/r", e2e.dir);
     snprintf(state, sizeof(state), "COCOS_STATE_DIR=%s/s", e2e.dir);
-    snprintf(kernel, sizeof(kernel), "MANAGER_QEMU_DISK_IMG_KERNEL_FILE=%s/guest/vmlinux", e2e.guest_build);
+    snprintf(kernel, sizeof(kernel), "MANAGER_QEMU_DISK_IMG_KERNEL_FILE=%s/guest/%s", e2e.guest_build,
+             measured ? "vmlinuz" : "vmlinux");
     snprintf(initrd, sizeof(initrd), "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=%s/guest/initrd-%s.cpio",
-             e2e.guest_build, flavour);
+             e2e.guest_build, measured ? "minimal" : flavour);
     snprintf(qemu, sizeof(qemu), "MANAGER_QEMU_BIN_PATH=%s", tool("E2E_QEMU", "qemu-system-x86_64"));
     snprintf(swtpm, sizeof(swtpm), "MANAGER_SWTPM=%s", tool("E2E_SWTPM", "auto"));
-    e2e_start(p, "cocos-manager", run, state, kernel, initrd, qemu, swtpm, cmdline, "MANAGER_GRPC_PORT=0",
-              "MANAGER_HTTP_PORT=0", "MANAGER_LOG_LEVEL=debug", "MANAGER_QEMU_BOOT=fast",
-              "MANAGER_QEMU_MEMORY_SIZE=512M", "MANAGER_QEMU_SMP_COUNT=1", "MANAGER_QEMU_SMP_MAXCPUS=1",
+    e2e_start(p, "cocos-manager", run, state, kernel, initrd, qemu, swtpm,
+              measured ? measured_cmdline : fast_cmdline,
+              measured ? "MANAGER_QEMU_BOOT=measured" : "MANAGER_QEMU_BOOT=fast", "MANAGER_GRPC_PORT=0",
+              "MANAGER_HTTP_PORT=0", "MANAGER_LOG_LEVEL=debug", "MANAGER_QEMU_MEMORY_SIZE=512M",
+              "MANAGER_QEMU_SMP_COUNT=1", "MANAGER_QEMU_SMP_MAXCPUS=1",
               "MANAGER_QEMU_HOST_FWD_ADDR=127.0.0.1", extra ? extra : "LANG=C.UTF-8", NULL);
     e2e_line(p, 20000, "\"msg\":\"ready\",\"addr\":\"([^\"]*)\"", e2e.manager, sizeof(e2e.manager));
 }
 
 void e2e_create(struct e2e_vm *vm, const char *cvms_port, const char *ttl)
 {
+    e2e_create_with(vm, cvms_port, ttl, "");
+}
+
+void e2e_create_with(struct e2e_vm *vm, const char *cvms_port, const char *ttl, const char *kbs_params)
+{
     Manager__CreateReq req = MANAGER__CREATE_REQ__INIT;
     struct err e = ERR_INIT;
     char url[64];
-    struct call c;
+    struct e2e_call c;
 
     snprintf(url, sizeof(url), "10.0.2.2:%s", cvms_port);
     req.agent_log_level = "debug";
     req.agent_cvm_server_url = url;
     req.ttl = (char *)ttl;
+    req.aa_kbs_params = (char *)kbs_params;
     e2e_mark("create VM");
-    call_manager("/manager.ManagerService/CreateVm", &req.base, 60000, &c);
+    e2e_call_manager("/manager.ManagerService/CreateVm", &req.base, 60000, &c);
     need_ok(&c, "CreateVm");
 
     CLEANUP(pb_done)
@@ -143,11 +151,11 @@ void e2e_create(struct e2e_vm *vm, const char *cvms_port, const char *ttl)
 void e2e_remove(const struct e2e_vm *vm)
 {
     Manager__RemoveReq req = MANAGER__REMOVE_REQ__INIT;
-    struct call c;
+    struct e2e_call c;
 
     req.cvm_id = (char *)vm->id;
     e2e_mark("remove VM");
-    call_manager("/manager.ManagerService/RemoveVm", &req.base, 60000, &c);
+    e2e_call_manager("/manager.ManagerService/RemoveVm", &req.base, 60000, &c);
     need_ok(&c, "RemoveVm");
     buf_done(&c.reply);
     e2e_mark("VM removed");
@@ -157,10 +165,10 @@ bool e2e_listed(const struct e2e_vm *vm)
 {
     CocosC__V1__ListRequest req = COCOS_C__V1__LIST_REQUEST__INIT;
     struct err e = ERR_INIT;
-    struct call c;
+    struct e2e_call c;
     bool listed = false;
 
-    call_manager("/cocos_c.v1.VirtualMachines/List", &req.base, 20000, &c);
+    e2e_call_manager("/cocos_c.v1.VirtualMachines/List", &req.base, 20000, &c);
     need_ok(&c, "List");
 
     CLEANUP(pb_done)
@@ -194,10 +202,10 @@ void e2e_gone(const struct e2e_vm *vm, unsigned within_ms)
 static void remove_if_there(const struct e2e_vm *vm)
 {
     Manager__RemoveReq req = MANAGER__REMOVE_REQ__INIT;
-    struct call c;
+    struct e2e_call c;
 
     req.cvm_id = (char *)vm->id;
-    call_manager("/manager.ManagerService/RemoveVm", &req.base, 60000, &c);
+    e2e_call_manager("/manager.ManagerService/RemoveVm", &req.base, 60000, &c);
     buf_done(&c.reply);
 }
 
