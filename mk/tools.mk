@@ -78,6 +78,8 @@ help:
 	@echo 'make             build the programs into build/'
 	@echo 'make demo        the main job in a VM: an algorithm meets a dataset; MODE=host without one'
 	@echo 'make test        everything: unit, fuzz corpus, integration and interop tests'
+	@echo 'make guest       the kernel and the initramfs of VMs, into build/guest/; make repro builds them twice'
+	@echo 'make e2e         computations in VMs; STORY=direct-upload one of them'
 	@echo 'make unit        unit tests and fuzz corpus only'
 	@echo 'make lint        layers, banned calls, look of the code; make format mends the look'
 	@echo 'make tidy        clang-tidy and cppcheck'
