@@ -74,13 +74,14 @@ bool ev_measure(struct ev_tpm *t, unsigned pcr, struct slice bytes, struct ev_me
     if (!has_strong(&m))
         return err_fail(e, ERR_KIND_UNSUPPORTED, "the TPM has no active bank of SHA-256, SHA-384 or SHA-512");
     for (size_t i = 0; i < m.count; i++)
-        if (!digest_for(m.bank[i], bytes, m.digest[i], e) ||
-            !ev_tpm_pcr_read(t, pcr, m.bank[i], before[i], e))
+        if (!digest_for(m.bank[i], bytes, m.digest[i], e))
             return false;
-    if (!ev_tpm_pcr_extend(t, pcr, m.bank, (const uint8_t(*)[EV_DIGEST_MAX])m.digest, m.count, e))
+    if (!ev_tpm_pcr_read(t, pcr, m.bank, m.count, before, e) ||
+        !ev_tpm_pcr_extend(t, pcr, m.bank, (const uint8_t(*)[EV_DIGEST_MAX])m.digest, m.count, e) ||
+        !ev_tpm_pcr_read(t, pcr, m.bank, m.count, m.value, e))
         return false;
     for (size_t i = 0; i < m.count; i++)
-        if (!ev_tpm_pcr_read(t, pcr, m.bank[i], m.value[i], e) || !check(&m, i, before[i], e))
+        if (!check(&m, i, before[i], e))
             return false;
     *ret = m;
     return true;

@@ -169,31 +169,57 @@ bool ev_tpm_banks(struct ev_tpm *t, unsigned pcr, enum ev_bank ret[EV_BANKS_MAX]
     return true;
 }
 
-bool ev_tpm_pcr_read(struct ev_tpm *t, unsigned pcr, enum ev_bank bank, uint8_t ret[EV_DIGEST_MAX],
-                     struct err *e)
+static TPML_PCR_SELECTION selection(unsigned pcr, const enum ev_bank *banks, size_t count)
 {
-    TPML_PCR_SELECTION want = { .count = 1 };
-    TPML_PCR_SELECTION *got = NULL;
-    TPML_DIGEST *values = NULL;
-    UINT32 updates;
-    TSS2_RC rc;
-    bool ok;
+    TPML_PCR_SELECTION want = { .count = (UINT32)count };
 
-    want.pcrSelections[0] = (TPMS_PCR_SELECTION){ .hash = (TPMI_ALG_HASH)bank, .sizeofSelect = 3 };
-    want.pcrSelections[0].pcrSelect[pcr / 8] = (uint8_t)(1u << pcr % 8);
-    rc = Esys_PCR_Read(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, &updates, &got, &values);
-    if (rc != TSS2_RC_SUCCESS)
-        return refused(t, rc, "read a PCR", e);
-    ok = got->count == 1 && got->pcrSelections[0].hash == bank && selects(&got->pcrSelections[0], pcr) &&
-         values->count == 1 && values->digests[0].size == ev_bank_len(bank);
-    if (ok)
-        memcpy(ret, values->digests[0].buffer, ev_bank_len(bank));
-    Esys_Free(got);
-    Esys_Free(values);
-    if (ok)
-        return true;
-    err_fail(e, ERR_KIND_MISSING, "it gives no PCR %u of %s", pcr, ev_bank_name(bank));
-    return err_wrap(e, "TPM at %s", t->name);
+    for (size_t i = 0; i < count; i++) {
+        want.pcrSelections[i] = (TPMS_PCR_SELECTION){ .hash = (TPMI_ALG_HASH)banks[i], .sizeofSelect = 3 };
+        want.pcrSelections[i].pcrSelect[pcr / 8] = (uint8_t)(1u << pcr % 8);
+    }
+    return want;
+}
+
+/* Values come in the order asked for, perhaps not all of them. Returns how many banks they are of. */
+static size_t take_values(const TPML_PCR_SELECTION *got, const TPML_DIGEST *values, unsigned pcr,
+                          const enum ev_bank *banks, size_t count, uint8_t (*ret)[EV_DIGEST_MAX])
+{
+    size_t taken = 0;
+
+    for (size_t i = 0; i < got->count && taken < count && taken < values->count; i++) {
+        const TPM2B_DIGEST *value = &values->digests[taken];
+
+        if (!selects(&got->pcrSelections[i], pcr))
+            continue;
+        if (got->pcrSelections[i].hash != banks[taken] || value->size != ev_bank_len(banks[taken]))
+            break;
+        memcpy(ret[taken++], value->buffer, value->size);
+    }
+    return taken;
+}
+
+bool ev_tpm_pcr_read(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks, size_t count,
+                     uint8_t (*ret)[EV_DIGEST_MAX], struct err *e)
+{
+    for (size_t done = 0, taken; done < count; done += taken) {
+        TPML_PCR_SELECTION want = selection(pcr, banks + done, count - done);
+        TPML_PCR_SELECTION *got = NULL;
+        TPML_DIGEST *values = NULL;
+        UINT32 updates;
+        TSS2_RC rc = Esys_PCR_Read(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, &updates, &got,
+                                   &values);
+
+        if (rc != TSS2_RC_SUCCESS)
+            return refused(t, rc, "read a PCR", e);
+        taken = take_values(got, values, pcr, banks + done, count - done, ret + done);
+        Esys_Free(got);
+        Esys_Free(values);
+        if (taken == 0) {
+            err_fail(e, ERR_KIND_MISSING, "it gives no PCR %u of %s", pcr, ev_bank_name(banks[done]));
+            return err_wrap(e, "TPM at %s", t->name);
+        }
+    }
+    return true;
 }
 
 bool ev_tpm_pcr_extend(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks,

@@ -53,9 +53,9 @@ bool ev_tpm_open_fd(int take_fd, const char *name, uint64_t timeout_ms, struct e
 bool ev_tpm_banks(struct ev_tpm *t, unsigned pcr, enum ev_bank ret[EV_BANKS_MAX], size_t *ret_count,
                   size_t *ret_unknown, struct err *e) MUST_CHECK;
 
-/* ret gets ev_bank_len(bank) bytes. MISSING when the bank is not active. */
-bool ev_tpm_pcr_read(struct ev_tpm *t, unsigned pcr, enum ev_bank bank, uint8_t ret[EV_DIGEST_MAX],
-                     struct err *e) MUST_CHECK;
+/* The register in each of count banks: ret[i] gets ev_bank_len(banks[i]) bytes. MISSING when one is not active. */
+bool ev_tpm_pcr_read(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks, size_t count,
+                     uint8_t (*ret)[EV_DIGEST_MAX], struct err *e) MUST_CHECK;
 
 /* One digest for each of count banks, all in one command of the TPM: digests[i] has ev_bank_len(banks[i]) bytes. */
 bool ev_tpm_pcr_extend(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks,

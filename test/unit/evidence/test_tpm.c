@@ -16,6 +16,7 @@
 #define BANKS BANKS_OF("\x00\x0b")
 #define ZERO_8 "\x00\x00\x00\x00\x00\x00\x00\x00"
 #define ZERO_32 ZERO_8 ZERO_8 ZERO_8 ZERO_8
+#define ONE_32 ZERO_8 ZERO_8 ZERO_8 "\x00\x00\x00\x00\x00\x00\x00\x01"
 #define REGISTER(bits, value) \
     OK("\x3e") "\x00\x00\x00\x01\x00\x00\x00\x01\x00\x0b\x03" bits "\x00\x00\x00\x01\x00\x20" value
 #define READ_0 REGISTER("\x00\x80\x00", ZERO_32)
@@ -120,18 +121,19 @@ static void register_is_read(void **state)
 {
     const struct read_case *c = *state;
     struct fixture f;
-    uint8_t value[EV_DIGEST_MAX];
+    static const enum ev_bank bank = EV_BANK_SHA256;
+    uint8_t value[1][EV_DIGEST_MAX];
     uint8_t zero[32] = { 0 };
     struct err e = ERR_INIT;
 
     memset(value, 0xff, sizeof(value));
     open_scripted(&f, c->answers, true, 60000);
-    assert_int_equal(ev_tpm_pcr_read(f.tpm, PCR, EV_BANK_SHA256, value, &e), c->want == ERR_KIND_NONE);
+    assert_int_equal(ev_tpm_pcr_read(f.tpm, PCR, &bank, 1, value, &e), c->want == ERR_KIND_NONE);
     assert_int_equal(e.kind, c->want);
     if (c->want == ERR_KIND_NONE)
-        assert_memory_equal(value, zero, sizeof(zero));
+        assert_memory_equal(value[0], zero, sizeof(zero));
     else
-        assert_int_equal(value[0], 0xff);
+        assert_int_equal(value[0][0], 0xff);
     close_scripted(&f);
 }
 
@@ -203,6 +205,28 @@ static void register_that_forgets_is_not_believed(void **state)
     assert_int_equal(e.kind, ERR_KIND_UNVERIFIED);
 }
 
+static void banks_that_come_one_by_one_are_all_read(void **state)
+{
+    static const enum ev_bank banks[] = { EV_BANK_SHA256, EV_BANK_SHA256 };
+    static const struct slice one[] = { SLICE_LIT(READ_0), SLICE_LIT(REGISTER("\x00\x80\x00", ONE_32)) };
+    uint8_t values[2][EV_DIGEST_MAX];
+    struct ev_tpm *tpm;
+    struct err e = ERR_INIT;
+    int pair[2];
+
+    (void)state;
+    /* Each packet is one answer: the second waits until the first was read. */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    for (size_t i = 0; i < ARRAY_LEN(one); i++)
+        assert_int_equal(send(pair[0], one[i].at, one[i].len, 0), one[i].len);
+    assert_true(ev_tpm_open_fd(pair[1], "packets", 60000, &tpm, &e));
+    assert_true(ev_tpm_pcr_read(tpm, PCR, banks, ARRAY_LEN(banks), values, &e));
+    assert_int_equal(values[0][31], 0);
+    assert_int_equal(values[1][31], 1);
+    ev_tpm_close(tpm);
+    close(pair[0]);
+}
+
 static struct where_case {
     const char *name;
     const char *where;
@@ -241,6 +265,7 @@ int main(void)
     UNIT_ROWS(tests, count, reads, register_is_read);
     UNIT_ROWS(tests, count, wheres, place_is_refused);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(register_that_holds_what_follows_is_measured);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(banks_that_come_one_by_one_are_all_read);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(register_that_forgets_is_not_believed);
     return _cmocka_run_group_tests("evidence/tpm", tests, count, NULL, NULL);
 }
