@@ -17,7 +17,7 @@ struct doctor_opts {
     const char *grpc_host, *http_host, *run_dir, *state_dir;
     const char *enable_gpu, *gpu_bdf, *host_root;
     const char *require; /* "", "snp" or "tdx": what VMs have to be */
-    bool enable_kvm;
+    bool enable_kvm, swtpm_ek_cert;
     uint64_t grpc_port, http_port;
 };
 

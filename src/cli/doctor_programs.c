@@ -447,5 +447,9 @@ void doctor_swtpm(struct doctor *d)
         line = first_line(&answer);
         doctor_add(d, "swtpm", DOCTOR_OK, "%s: %.*s", path, (int)slice_find(line, ','),
                    (const char *)line.at);
+        if (d->opts->swtpm_ek_cert && !host_find_program("swtpm_setup", path, sizeof(path)))
+            doctor_fix(doctor_add(d, "swtpm_setup", DOCTOR_FAIL,
+                                  "MANAGER_SWTPM_EK_CERT is true, and swtpm_setup is not there"),
+                       "sudo apt-get install swtpm-tools");
     }
 }

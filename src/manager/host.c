@@ -97,6 +97,7 @@ static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h,
 {
     bool automatic = strcmp(s->swtpm, "auto") == 0;
     const char *name = automatic || strcmp(s->swtpm, "true") == 0 ? "swtpm" : s->swtpm;
+    char program[512];
 
     h->swtpm[0] = '\0';
     if (strcmp(s->swtpm, "false") == 0 || (automatic && (h->snp || h->tdx)))
@@ -106,6 +107,8 @@ static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h,
         note(faults, "MANAGER_SWTPM", s->swtpm,
              "swtpm is not there; install it, or say false to give VMs no TPM");
     }
+    if (s->swtpm_ek_cert && !host_find_program("swtpm_setup", program, sizeof(program)))
+        note(faults, "MANAGER_SWTPM_EK_CERT", "true", "swtpm_setup is not there; install swtpm-tools");
 }
 
 static void look_at_qemu(const struct mgr_settings *s, const struct host_qemu_facts *qemu,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -88,6 +89,20 @@ static void ended(uv_poll_t *poll, int status, int events)
     mgr_process_free(p);
     if (tell)
         tell(&how, ctx);
+}
+
+bool mgr_process_has_ended(const struct mgr_process *p, struct mgr_process_exit *ret)
+{
+    struct pollfd end = { p->pidfd, POLLIN, 0 };
+    siginfo_t info = { 0 };
+
+    if (poll(&end, 1, 0) != 1)
+        return false;
+    *ret = (struct mgr_process_exit){ false, false, 0 };
+    if (p->ours && waitid((idtype_t)P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid == p->id.pid)
+        *ret = (struct mgr_process_exit){ true, info.si_code != CLD_EXITED, info.si_status };
+    return true;
 }
 
 static bool watch(uv_loop_t *loop, pid_t pid, bool ours, mgr_process_exit_fn on_exit, void *ctx,

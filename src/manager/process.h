@@ -44,6 +44,9 @@ bool mgr_process_adopt(uv_loop_t *loop, const struct mgr_process_id *id, mgr_pro
 
 struct mgr_process_id mgr_process_id(const struct mgr_process *p);
 
+/* True when it has ended and on_exit is still to come; *ret tells what on_exit will. */
+bool mgr_process_has_ended(const struct mgr_process *p, struct mgr_process_exit *ret);
+
 /* Signals it, if it still runs. SIGKILL goes to its whole session's group. */
 void mgr_process_signal(struct mgr_process *p, int signal);
 

@@ -61,7 +61,9 @@ struct mgr_settings {
     uint64_t http_read_ms, http_write_ms, http_header_ms, http_idle_ms, http_header_bytes;
     const char *http_server_ca, *http_client_ca;
     const char *run_dir, *state_dir;
-    const char *swtpm; /* additive: "auto" (without hardware), "true", "false", or the program's path */
+    const char *swtpm;  /* additive: "auto" (without hardware), "true", "false", or the program's path */
+    bool swtpm_ek_cert; /* additive: each gets a CA and a certificate of its own */
+    uint64_t swtpm_timeout_ms; /* additive */
     const char *jaeger_url, *jaeger_ratio;
     const char *insecure_host_root; /* "", or a tree that stands for the host's /proc, /sys and /dev */
     const char *insecure_failpoint; /* "" or the step (undo-<step>) behind which the manager kills itself */

@@ -26,14 +26,17 @@ static bool names_dir(const char *pid, const char *dir)
     char path[64];
     char qemu[DIR_MAX + 16];
     char swtpm[DIR_MAX + 16];
+    char setup[DIR_MAX + 16]; /* the swtpm that swtpm_setup starts */
 
     snprintf(path, sizeof(path), "/proc/%.16s/cmdline", pid);
     if (!stage_read_file(path, &args, &e) || args.len == 0)
         return false;
     snprintf(qemu, sizeof(qemu), "unix:%s/qmp,", dir);
     snprintf(swtpm, sizeof(swtpm), "dir=%s/tpm", dir);
+    snprintf(setup, sizeof(setup), "dir://%s/tpm", dir);
     return memmem(buf_slice(&args).at, args.len, qemu, strlen(qemu)) ||
-           memmem(buf_slice(&args).at, args.len, swtpm, strlen(swtpm));
+           memmem(buf_slice(&args).at, args.len, swtpm, strlen(swtpm)) ||
+           memmem(buf_slice(&args).at, args.len, setup, strlen(setup));
 }
 
 static bool kill_one(const char *pid, const char *dir)

@@ -83,6 +83,8 @@ static void free_vm(uv_handle_t *h)
 {
     struct mgr_vm *vm = h->data;
 
+    if (--vm->open_timers > 0)
+        return;
     mgr_port_release(&vm->port);
     mgr_argv_done(&vm->argv);
     if (vm->request)
@@ -100,12 +102,14 @@ static void let_go(struct mgr_vm *vm)
     mgr_process_free(vm->qemu);
     mgr_process_free(vm->swtpm);
     child_free(vm->disk.child);
+    mgr_vm_tpm_let_go(vm);
     vm->qmp = NULL;
     vm->console = NULL;
     vm->qemu = NULL;
     vm->swtpm = NULL;
     vm->disk.child = NULL;
     uv_close((uv_handle_t *)&vm->timer, free_vm);
+    uv_close((uv_handle_t *)&vm->grace, free_vm);
 }
 
 void mgr_vm_abandon(struct mgr_vm *vm)
@@ -292,9 +296,16 @@ static void last_words(const struct mgr_vm *vm, char *ret, size_t len)
         snprintf(ret, len, ": %.*s", (int)safe.len, (const char *)buf_slice(&safe).at);
 }
 
+/* QEMU tells its TPM to end when it ends itself: then swtpm's status is 0, and what ended QEMU says more. */
+static bool ended_in_order(const struct mgr_process_exit *how)
+{
+    return !how->known || (!how->by_signal && how->number == 0);
+}
+
 void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx)
 {
     struct mgr_vm *vm = ctx;
+    struct mgr_process_exit tpm;
     struct err why = ERR_INIT;
     char text[64];
     char words[500];
@@ -304,6 +315,8 @@ void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx)
         mgr_vm_undone(vm, VM_AWAITS_QEMU);
         return;
     }
+    if (vm->swtpm && mgr_process_has_ended(vm->swtpm, &tpm) && !ended_in_order(&tpm))
+        return; /* its own end is told next, and is the cause */
     say_how(how, text, sizeof(text));
     last_words(vm, words, sizeof(words));
     if (vm->guest_said[0])
@@ -313,10 +326,31 @@ void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx)
     mgr_vm_fail(vm, &why);
 }
 
+static void tpm_is_gone(struct mgr_vm *vm, const char *how)
+{
+    char path[MGR_PATH_MAX];
+    char words[500];
+    struct err why = ERR_INIT;
+
+    mgr_vm_path(vm, "tpm.sock", path);
+    words[0] = '\0';
+    if (vm->record.qemu.pid == 0) /* later the words are QEMU's */
+        last_words(vm, words, sizeof(words));
+    err_fail(&why, ERR_KIND_UNAVAILABLE, "the software TPM (swtpm) %s%s (its socket: %s)", how, words, path);
+    mgr_vm_fail(vm, &why);
+}
+
+static void qemu_has_not_ended(uv_timer_t *timer)
+{
+    struct mgr_vm *vm = timer->data;
+
+    if (!vm->unwinding)
+        tpm_is_gone(vm, "ended though QEMU runs on");
+}
+
 void mgr_vm_swtpm_ended(const struct mgr_process_exit *how, void *ctx)
 {
     struct mgr_vm *vm = ctx;
-    struct err why = ERR_INIT;
     char text[64];
 
     vm->swtpm = NULL;
@@ -324,11 +358,12 @@ void mgr_vm_swtpm_ended(const struct mgr_process_exit *how, void *ctx)
         mgr_vm_undone(vm, VM_AWAITS_TPM);
         return;
     }
-    if (vm->guest_said[0])
-        return; /* swtpm ends when QEMU lets go of it; QEMU's own end follows */
+    if (vm->qemu && ended_in_order(how)) {
+        uv_timer_start(&vm->grace, qemu_has_not_ended, MGR_VM_GRACE_MS, 0);
+        return;
+    }
     say_how(how, text, sizeof(text));
-    err_fail(&why, ERR_KIND_UNAVAILABLE, "the software TPM (swtpm) %s", text);
-    mgr_vm_fail(vm, &why);
+    tpm_is_gone(vm, text);
 }
 
 /* ---------------------------------------------------------------- new and adopted */
@@ -346,9 +381,14 @@ static struct mgr_vm *new_vm(const struct mgr_vm_host *host, const struct mgr_vm
     vm->port = (struct mgr_port)MGR_PORT_INIT;
     vm->log_fd = -1;
     vm->disk.said = (struct buf)BUF_INIT(MGR_DISK_SAID_MAX);
+    vm->tpm.said = (struct buf)BUF_INIT(MGR_TPM_SAID_MAX);
+    vm->tpm.fd = -1;
     vm->record.created_mono_ms = clock_mono_ms(host->clock);
     uv_timer_init(host->loop, &vm->timer);
     vm->timer.data = vm;
+    uv_timer_init(host->loop, &vm->grace);
+    vm->grace.data = vm;
+    vm->open_timers = 2;
     return vm;
 }
 
@@ -395,11 +435,17 @@ static void not_adopted(uv_timer_t *timer)
     mgr_vm_fail(vm, &why);
 }
 
+/* A VM whose TPM ended while no manager ran is ended for that, as it would have been by one that ran. */
+static bool no_tpm(struct mgr_vm *vm, const struct err *why)
+{
+    return err_fail(&vm->why, ERR_KIND_UNAVAILABLE, "the software TPM (swtpm) has ended: %s", err_text(why));
+}
+
 bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *record,
                   const struct mgr_vm_events *events, void *ctx, struct mgr_vm **ret, struct err *e)
 {
     struct mgr_vm *vm = new_vm(host, events, ctx, e);
-    struct err ignored = ERR_INIT;
+    struct err tpm_why = ERR_INIT;
 
     if (!vm)
         return false;
@@ -410,11 +456,11 @@ bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *recor
     vm->state = MGR_VM_RUNNING;
     vm->step = mgr_vm_step_count - 1;
     /* Its TPM is found first: should QEMU be gone, it has to be ended as well. */
-    if (record->swtpm.pid &&
-        !mgr_process_adopt(host->loop, &record->swtpm, mgr_vm_swtpm_ended, vm, &vm->swtpm, &ignored))
-        err_clear(&ignored); /* it ends with QEMU; that it is gone is no fault of its own */
+    bool has_tpm = record->swtpm.pid == 0 || mgr_process_adopt(host->loop, &record->swtpm, mgr_vm_swtpm_ended,
+                                                               vm, &vm->swtpm, &tpm_why);
+
     if (mgr_process_adopt(host->loop, &record->qemu, mgr_vm_qemu_ended, vm, &vm->qemu, &vm->why) &&
-        mgr_vm_attach(vm, &vm->why)) {
+        (has_tpm || no_tpm(vm, &tpm_why)) && mgr_vm_attach(vm, &vm->why)) {
         start_ttl(vm);
         return true;
     }

@@ -14,9 +14,10 @@
 #include "manager/record.h"
 #include "proto/manager.pb-c.h"
 
-#define MGR_VM_READY_MS 30000    /* QEMU and swtpm until their sockets answer */
+#define MGR_VM_READY_MS 30000    /* QEMU until its sockets answer */
 #define MGR_VM_POWERDOWN_MS 8000 /* for the guest to end by itself            */
 #define MGR_VM_TERM_MS 3000      /* for QEMU to end on SIGTERM                */
+#define MGR_VM_GRACE_MS 2000     /* between the ends of swtpm and of QEMU, when QEMU ends both */
 #define MGR_CAUSE_MAX 768
 
 /* What all VMs of a manager share; borrowed while any of them lives. */

@@ -38,6 +38,17 @@ struct vm_disk {
     char source[PATH_MAX]; /* its absolute path                        */
 };
 
+/* The software TPM while it is started: see vm_tpm.c. */
+#define MGR_TPM_SAID_MAX ((size_t)400)
+struct vm_tpm {
+    struct child *setup; /* swtpm_setup, or NULL                           */
+    struct buf said;     /* what it wrote last                             */
+    int fd;              /* of a question at its control socket, -1 none   */
+    size_t got;          /* bytes of the answer                            */
+    bool opened;         /* the socket is there                            */
+    uint64_t since_ms;   /* of the loop: when swtpm was started            */
+};
+
 struct mgr_vm {
     const struct mgr_vm_host *host;
     const struct mgr_vm_events *events;
@@ -59,12 +70,15 @@ struct mgr_vm {
     char vars[MGR_PATH_MAX];
     struct mgr_argv argv;
     struct vm_disk disk;
+    struct vm_tpm tpm;
     struct mgr_process *qemu;
     struct mgr_process *swtpm;
     struct qmp *qmp;
     struct mgr_console *console;
     int log_fd;
-    uv_timer_t timer;    /* deadlines of steps; later the TTL */
+    uv_timer_t timer; /* deadlines of steps; later the TTL */
+    uv_timer_t grace; /* swtpm has ended in order: QEMU's own end is awaited */
+    unsigned open_timers;
     uint64_t stop_by_ms; /* when a guest that was asked to end must have ended */
     bool graceful;       /* the guest is asked before QEMU is killed */
 };
@@ -89,6 +103,11 @@ bool mgr_vm_attach(struct mgr_vm *vm, struct err *e) MUST_CHECK;
 /* The step "disk" and its undo: vm_disk.c. */
 enum step_result mgr_vm_disk_copy(struct mgr_vm *vm, struct err *e);
 enum step_result mgr_vm_disk_stop(struct mgr_vm *vm);
+
+/* The step "tpm" and its undo, and what of it does not outlive the manager: vm_tpm.c. */
+enum step_result mgr_vm_tpm_start(struct mgr_vm *vm, struct err *e);
+enum step_result mgr_vm_tpm_stop(struct mgr_vm *vm);
+void mgr_vm_tpm_let_go(struct mgr_vm *vm);
 
 /* on_exit of both processes. */
 void mgr_vm_qemu_ended(const struct mgr_process_exit *how, void *ctx);

@@ -16,7 +16,6 @@
 #include "manager/vm_int.h"
 #include "proto/pb.h"
 
-#define PROBE_MS 10
 #define PRESS_AGAIN_MS 1000
 
 /* The longest name of a socket in the directory, with its slash; sun_path holds 108 bytes. */
@@ -172,81 +171,6 @@ static enum step_result copy_firmware(struct mgr_vm *vm, struct err *e)
     if (h->snp || h->tdx || strcmp(h->settings->qemu.boot, "measured") != 0)
         return STEP_DONE;
     return copy_file(h->settings->qemu.ovmf_vars_file, vm->vars, e) ? STEP_DONE : STEP_FAILED;
-}
-
-/* ----------------------------------------------------------------------- TPM */
-
-static bool socket_answers(const char *path)
-{
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    CLEANUP(fd_done) int fd = -1;
-
-    if (strlen(path) >= sizeof(at.sun_path))
-        return false;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    memcpy(at.sun_path, path, strlen(path) + 1);
-    return fd >= 0 && connect(fd, (const struct sockaddr *)&at, sizeof(at)) == 0;
-}
-
-/*
- * swtpm takes one connection after another on its control socket, so asking
- * by connecting does no harm as long as --terminate is not given; it is ended
- * by us, or by its own end of the directory.
- */
-static void probe_tpm(uv_timer_t *timer)
-{
-    struct mgr_vm *vm = timer->data;
-    char path[MGR_PATH_MAX];
-    struct err e = ERR_INIT;
-
-    mgr_vm_path(vm, "tpm.sock", path);
-    if (socket_answers(path)) {
-        mgr_vm_step_done(vm);
-        return;
-    }
-    if (mgr_vm_age_ms(vm) < MGR_VM_READY_MS) {
-        mgr_vm_timer(vm, PROBE_MS, probe_tpm);
-        return;
-    }
-    err_fail(&e, ERR_KIND_TIMEOUT, "the software TPM (swtpm) does not answer at %s after %d s", path,
-             MGR_VM_READY_MS / 1000);
-    mgr_vm_fail(vm, &e);
-}
-
-static enum step_result start_tpm(struct mgr_vm *vm, struct err *e)
-{
-    CLEANUP(fd_done) int fd = -1;
-    char state[MGR_PATH_MAX];
-    char socket_path[MGR_PATH_MAX];
-    char state_arg[MGR_PATH_MAX + 8];
-    char ctrl_arg[MGR_PATH_MAX + 32];
-    char *argv[] = {
-        (char *)vm->host->swtpm, "socket", "--tpm2", "--tpmstate", state_arg, "--ctrl", ctrl_arg, NULL
-    };
-
-    if (!vm->host->swtpm[0])
-        return STEP_DONE;
-    mgr_vm_path(vm, "tpm", state);
-    mgr_vm_path(vm, "tpm.sock", socket_path);
-    snprintf(state_arg, sizeof(state_arg), "dir=%s", state);
-    snprintf(ctrl_arg, sizeof(ctrl_arg), "type=unixio,path=%s", socket_path);
-    if (!stage_dir_open(state, 0700, &fd, e) ||
-        !mgr_process_spawn(vm->host->loop, argv, vm->log_fd, mgr_vm_swtpm_ended, vm, &vm->swtpm, e)) {
-        err_wrap(e, "software TPM");
-        return STEP_FAILED;
-    }
-    vm->record.swtpm = mgr_process_id(vm->swtpm);
-    mgr_vm_timer(vm, 1, probe_tpm);
-    return STEP_WAIT;
-}
-
-static enum step_result stop_tpm(struct mgr_vm *vm)
-{
-    if (!vm->swtpm)
-        return STEP_DONE;
-    vm->awaits = VM_AWAITS_TPM;
-    mgr_process_signal(vm->swtpm, SIGKILL);
-    return STEP_WAIT;
 }
 
 /* ---------------------------------------------------------------------- QEMU */
@@ -472,7 +396,7 @@ const struct vm_step mgr_vm_steps[] = {
     { "port", take_port, release_port },
     { "firmware", copy_firmware, NULL },
     { "disk", mgr_vm_disk_copy, mgr_vm_disk_stop },
-    { "tpm", start_tpm, stop_tpm },
+    { "tpm", mgr_vm_tpm_start, mgr_vm_tpm_stop },
     { "qemu", start_qemu, stop_qemu },
     { "attach", attach, NULL },
     { "run", run, NULL },

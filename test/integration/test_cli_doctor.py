@@ -182,6 +182,8 @@ class Doctor(harness.TestCase):
     def test_swtpm(self):
         self.check("swtpm", "fail", "/none", "apt-get install swtpm", MANAGER_SWTPM="/none")
         self.check("swtpm", "warn", "no TPM", "unset MANAGER_SWTPM", MANAGER_SWTPM="false")
+        self.check("swtpm_setup", "fail", "swtpm_setup is not there", "apt-get install swtpm-tools",
+                   MANAGER_SWTPM_EK_CERT="true", PATH="/none")
 
     def test_kernel(self):
         bz = self.make_file("vmlinuz", BZIMAGE)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -211,6 +212,14 @@ class Calls(ManagerTestCase):
         self.assertNotIn(made.cvm_id, self.list())
         self.wait_clean()
 
+    def test_TP_9_swtpm_that_is_silent_is_named_and_nothing_is_left(self):
+        path = self.make_file("silent-swtpm", f'#!/bin/sh\nexec {FAKE} "$@" swtpm=silent\n')
+        os.chmod(path, 0o755)
+        self.manager(MANAGER_SWTPM=path, MANAGER_SWTPM_TIMEOUT="5s")
+        self.fails(grpc.StatusCode.UNKNOWN, "the software TPM (swtpm) does not answer at "
+                   f"{self.run_dir}/vms/", self.create)
+        self.wait_clean()
+
     def test_MG_11_secrets_are_nowhere_but_in_the_guests_files(self):
         self.manager(MANAGER_LOG_LEVEL="debug")
         secret = "s3cr3t-value"
@@ -283,6 +292,69 @@ class Calls(ManagerTestCase):
         with grpc.secure_channel(address, grpc.ssl_channel_credentials(read(ca.path)), harness.CHANNEL_OPTIONS) as bare:
             stub = harness.Stub(bare, self.more, "VirtualMachines")
             self.fails(grpc.StatusCode.UNAVAILABLE, "", stub.List, self.more.ListRequest(), timeout=harness.deadline(10))
+
+
+class RealTpm(ManagerTestCase):
+    """swtpm itself, and swtpm_setup, under a QEMU of a few lines."""
+
+    def setUp(self):
+        super().setUp()
+        missing = [p for p in ("swtpm", "swtpm_setup", "swtpm_localca") if not shutil.which(p)]
+        if missing:
+            self.skipTest(f"needs {', '.join(missing)} (packages swtpm and swtpm-tools)")
+
+    def of_vms(self):
+        """Process ids of whatever names a directory of our VMs."""
+        return [int(n) for n in filter(str.isdigit, os.listdir("/proc")) if f"{self.run_dir}/vms/" in cmdline(n)]
+
+    def end_vms(self):
+        for pid in self.of_vms():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def wait_clean(self):
+        super().wait_clean()
+        harness.wait_until(lambda: not self.of_vms(), what="the end of every swtpm")
+
+    def test_each_vm_has_a_state_of_its_own_that_goes_with_it(self):
+        self.manager(MANAGER_SWTPM="true")
+        folders = [f"{self.run_dir}/vms/{self.create().cvm_id}" for _ in range(2)]
+        for folder in folders:
+            for path in (folder, f"{folder}/tpm"):
+                self.assertEqual(os.stat(path).st_mode & 0o777, 0o700, path)
+            chips = [pid for pid in self.of_vms() if f"dir={folder}/tpm" in cmdline(pid)]
+            self.assertEqual(len(chips), 1)
+            self.assertFalse(os.path.exists(f"{folder}/ca"))
+            self.remove(os.path.basename(folder))
+        self.wait_clean()
+
+    def test_ek_certificate_is_by_a_ca_of_the_vm_alone(self):
+        self.manager(MANAGER_SWTPM="true", MANAGER_SWTPM_EK_CERT="true")
+        roots = set()
+        for _ in range(2):
+            vm = self.create().cvm_id
+            ca = f"{self.run_dir}/vms/{vm}/ca"
+            self.assertEqual(os.stat(ca).st_mode & 0o777, 0o700)
+            root = f"{ca}/swtpm-localca-rootca-cert.pem"
+            subprocess.run(["openssl", "verify", "-CAfile", root, f"{ca}/issuercert.pem"], check=True,
+                           capture_output=True, timeout=harness.deadline(30))
+            with open(root, "rb") as f:
+                roots.add(f.read())
+            self.remove(vm)
+        self.assertEqual(len(roots), 2)
+        self.wait_clean()
+
+    def test_MG_6_manager_killed_while_the_certificate_is_made_leaves_nothing_to_the_next(self):
+        self.manager(MANAGER_SWTPM="true", MANAGER_SWTPM_EK_CERT="true")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            call = pool.submit(self.create)
+            harness.wait_until(self.of_vms, what="swtpm_setup")
+            self.process.kill()
+            self.assertIsNotNone(call.exception())
+        self.manager(MANAGER_SWTPM="true")
+        for name in self.list():  # it was faster, and the VM is whole
+            self.remove(name)
+        self.wait_clean()
 
 
 class BadSettings(ManagerTestCase):

@@ -153,15 +153,43 @@ static int be_asked(int argc, char **argv)
     return 9;
 }
 
+static void end_in_order(int number)
+{
+    (void)number;
+    _exit(0);
+}
+
+/* Answers each question on its control socket, one connection after another, as swtpm does. */
 static int be_swtpm(int argc, char **argv)
 {
+    static const char capability[8] = { 0, 0, 0, 0, 0, 0, 0xf, 0xf };
     char path[256];
+    char mode[64] = "";
+    char question[64];
+    int listener;
 
     if (!find_value(argc, argv, "type=unixio,path=", path, sizeof(path)))
         return 6;
-    listen_at(path);
-    for (;;)
+    find_value(argc, argv, "swtpm=", mode, sizeof(mode));
+    if (strcmp(mode, "broken") == 0) {
+        fprintf(stderr, "swtpm: no such state\n");
+        return 5;
+    }
+    while (strcmp(mode, "mute") == 0)
         pause();
+    signal(SIGTERM, end_in_order); /* as when QEMU tells it to end */
+    listener = listen_at(path);
+    while (strcmp(mode, "silent") == 0)
+        pause();
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+
+        while (fd >= 0 && read(fd, question, sizeof(question)) > 0)
+            if (write(fd, capability, strcmp(mode, "half") == 0 ? 4 : 8) < 0)
+                break;
+        if (fd >= 0)
+            close(fd);
+    }
 }
 
 /* A unit test that was ended leaves nothing; a real manager's VMs outlive it. */

@@ -8,6 +8,12 @@
  *   fake=panics             tells of a guest that panicked, and ends
  *   fake=mute               never opens its sockets
  *   fake=ignores-powerdown  the guest does not end by itself
+ *
+ * and a further argument of swtpm likewise:
+ *   swtpm=broken            ends at once with status 5 and a sentence
+ *   swtpm=mute              never opens its socket
+ *   swtpm=silent            opens it and never answers
+ *   swtpm=half              gives half of an answer
  */
 #ifndef UNIT_MANAGER_FAKE_QEMU_H
 #define UNIT_MANAGER_FAKE_QEMU_H

@@ -11,7 +11,8 @@
 #include "base/stage.h"
 #include "manager/ports.h"
 #include "manager/sweep.h"
-#include "manager/vm.h"
+#include "manager/vm_int.h"
+#include "unit/base/patience.h"
 #include "unit/base/scratch.h"
 #include "unit/manager/fake_qemu.h"
 #include "unit/manager/loop.h"
@@ -358,15 +359,129 @@ static void MG_8_tpm_killed_while_the_guest_ends_leaves_nothing(void **state)
     assert_clean(f);
 }
 
-static void TP_9_tpm_that_ends_at_once_is_named(void **state)
-{
-    struct fixture *f = *state;
-    static const char want[] = "the software TPM (swtpm) ended with status 1";
+/* What a TPM does until it answers, and what the VM's end says of it. */
+static const struct tpm_fault {
+    const char *name;
+    const char *mode;
+    uint64_t limit_ms;
+    const char *want;      /* the start of the cause */
+    const char *want_also; /* what it names as well  */
+} tpm_faults[] = {
+    { "TP_9_swtpm_that_ends_at_once_is_quoted", "broken", 60000,
+      "the software TPM (swtpm) ended with status 5: swtpm: no such state", "/tpm.sock)" },
+    { "TP_9_swtpm_that_never_opens_its_socket", "mute", 100,
+      "the software TPM (swtpm) has not opened its socket ", "/tpm.sock within " },
+    { "TP_9_swtpm_that_opens_its_socket_and_is_silent", "silent", 600,
+      "the software TPM (swtpm) does not answer at ", "/tpm.sock within " },
+    { "TP_9_swtpm_that_gives_half_an_answer", "half", 600, "the software TPM (swtpm) does not answer at ",
+      "/tpm.sock within " },
+};
 
-    f->host.swtpm = "/bin/false";
+/* This program as a swtpm of that mode. */
+static void set_tpm_mode(struct fixture *f, const char *mode, uint64_t limit_ms)
+{
+    char self[MGR_PATH_MAX];
+    char script[MGR_PATH_MAX + 64];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    assert_true(n > 0);
+    self[n] = '\0';
+    snprintf(script, sizeof(script), "#!/bin/sh\nexec '%s' \"$@\" swtpm=%s\n", self, mode);
+    scratch_write("swtpm", slice_of_str(script), 0700);
+    f->host.swtpm = "./swtpm";
+    f->settings.swtpm_timeout_ms = limit_ms;
+}
+
+static void check_tpm_fault(void **state)
+{
+    const struct tpm_fault *c = *state;
+    void *fixture = NULL;
+    struct fixture *f;
+
+    assert_int_equal(set_up(&fixture), 0);
+    f = fixture;
+    /* Those that open their socket are to have done so by then on any machine. */
+    set_tpm_mode(f, c->mode, patience_ms(c->limit_ms));
     create(f, 0);
     loop_until(&f->loop, &f->ended);
-    assert_memory_equal(f->why, want, sizeof(want) - 1);
+    if (strncmp(f->why, c->want, strlen(c->want)) != 0 || !strstr(f->why, c->want_also))
+        fail_msg("'%s' does not begin with '%s' and hold '%s'", f->why, c->want, c->want_also);
+    assert_clean(f);
+    tear_down(&fixture);
+}
+
+/* Dead and not reaped: whoever watches it has yet to be told. */
+static void kill_unseen(pid_t pid, int number)
+{
+    siginfo_t info = { 0 };
+
+    kill(pid, number);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+}
+
+/* Between the two steps: QEMU has not been started. */
+static bool kill_tpm_behind_its_step(const char *step, void *ctx)
+{
+    struct fixture *f = ctx;
+
+    if (strcmp(step, "tpm") == 0)
+        kill_unseen(f->vm->record.swtpm.pid, SIGKILL);
+    return true;
+}
+
+static void TP_9_swtpm_killed_before_qemu_connects(void **state)
+{
+    struct fixture *f = *state;
+    static const char want[] = "the software TPM (swtpm) was killed by signal 9";
+
+    f->host.inject = kill_tpm_behind_its_step;
+    create(f, 0);
+    loop_until(&f->loop, &f->ended);
+    assert_memory_equal(f->cause, want, sizeof(want) - 1);
+    assert_non_null(strstr(f->cause, "/tpm.sock)"));
+    assert_clean(f);
+}
+
+/* Both are dead before either end is told: the TPM's is the cause. */
+static void MG_8_tpm_that_took_qemu_with_it_is_the_cause(void **state)
+{
+    struct fixture *f = *state;
+    static const char want[] = "the software TPM (swtpm) was killed by signal 9";
+
+    create_running(f, 0);
+    kill_unseen(f->record.swtpm.pid, SIGKILL);
+    kill_unseen(f->record.qemu.pid, SIGKILL);
+    loop_until(&f->loop, &f->ended);
+    assert_memory_equal(f->cause, want, sizeof(want) - 1);
+    assert_clean(f);
+}
+
+/* A QEMU that ends tells its TPM to end, and may be seen to have ended second. */
+static void MG_8_tpm_that_ends_in_order_leaves_the_cause_to_qemu(void **state)
+{
+    struct fixture *f = *state;
+    static const char want[] = "QEMU was killed by signal 9";
+
+    create_running(f, 0);
+    kill_unseen(f->record.swtpm.pid, SIGTERM);
+    for (int i = 0; i < 3; i++)
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_false(f->ended);
+    kill(f->record.qemu.pid, SIGKILL);
+    loop_until(&f->loop, &f->ended);
+    assert_memory_equal(f->cause, want, sizeof(want) - 1);
+    assert_clean(f);
+}
+
+static void MG_8_tpm_that_ends_though_qemu_runs_on_stops_the_vm(void **state)
+{
+    struct fixture *f = *state;
+    static const char want[] = "the software TPM (swtpm) ended though QEMU runs on";
+
+    create_running(f, 0);
+    kill(f->record.swtpm.pid, SIGTERM);
+    loop_until(&f->loop, &f->ended);
+    assert_memory_equal(f->cause, want, sizeof(want) - 1);
     assert_clean(f);
 }
 
@@ -454,6 +569,27 @@ static void MG_6_vm_whose_qemu_is_gone_is_reaped_with_a_reason(void **state)
     assert_clean(f);
 }
 
+static void MG_8_vm_whose_tpm_ended_while_no_manager_ran_is_stopped(void **state)
+{
+    struct fixture *f = *state;
+    char want[160];
+
+    create_running(f, 0);
+    abandon(f);
+    kill(f->record.swtpm.pid, SIGKILL);
+    reap(f->record.swtpm.pid);
+    adopt(f);
+    assert_int_equal(mgr_vm_state(f->vm), MGR_VM_STOPPING);
+    loop_until(&f->loop, &f->ended);
+    snprintf(want, sizeof(want),
+             "it could not be taken over from an earlier manager: the software TPM (swtpm) has ended: "
+             "process %d is gone",
+             (int)f->record.swtpm.pid);
+    assert_string_equal(f->cause, want);
+    reap(f->record.qemu.pid);
+    assert_clean(f);
+}
+
 static void MG_5_recycled_pid_is_not_signalled_and_the_vm_is_found_by_its_directory(void **state)
 {
     struct fixture *f = *state;
@@ -500,13 +636,17 @@ static void MG_10_ttl_goes_on_behind_a_restart(void **state)
 int main(int argc, char **argv)
 {
     int code = 0;
-    struct CMUnitTest tests[12 + ARRAY_LEN(faults)] = {
+    struct CMUnitTest tests[16 + ARRAY_LEN(faults) + ARRAY_LEN(tpm_faults)] = {
         VM_TEST(vm_runs_is_asked_to_end_and_leaves_nothing),
         VM_TEST(MG_4_failure_behind_each_step_leaves_nothing),
         VM_TEST(MG_7_killed_qemu_is_told_with_the_last_lines),
         VM_TEST(MG_8_killed_tpm_stops_the_vm_with_that_cause),
         VM_TEST(MG_8_tpm_killed_while_the_guest_ends_leaves_nothing),
-        VM_TEST(TP_9_tpm_that_ends_at_once_is_named),
+        VM_TEST(TP_9_swtpm_killed_before_qemu_connects),
+        VM_TEST(MG_8_tpm_that_took_qemu_with_it_is_the_cause),
+        VM_TEST(MG_8_tpm_that_ends_in_order_leaves_the_cause_to_qemu),
+        VM_TEST(MG_8_tpm_that_ends_though_qemu_runs_on_stops_the_vm),
+        VM_TEST(MG_8_vm_whose_tpm_ended_while_no_manager_ran_is_stopped),
         VM_TEST(remove_while_it_is_being_made_leaves_nothing),
         VM_TEST(MG_10_ttl_ends_it_by_the_monotonic_clock),
         VM_TEST(MG_6_adopted_vm_keeps_its_id_and_can_be_removed),
@@ -514,7 +654,7 @@ int main(int argc, char **argv)
         VM_TEST(MG_5_recycled_pid_is_not_signalled_and_the_vm_is_found_by_its_directory),
         VM_TEST(MG_10_ttl_goes_on_behind_a_restart),
     };
-    size_t count = 12;
+    size_t count = 16;
 
     if (fake_run(argc, argv, &code))
         return code;
@@ -523,5 +663,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
         tests[count++] = (struct CMUnitTest){ faults[i].name, check_fault, NULL, NULL,
                                               (void *)(uintptr_t)&faults[i] };
+    for (size_t i = 0; i < ARRAY_LEN(tpm_faults); i++)
+        tests[count++] = (struct CMUnitTest){ tpm_faults[i].name, check_tpm_fault, NULL, NULL,
+                                              (void *)(uintptr_t)&tpm_faults[i] };
     return _cmocka_run_group_tests("vm", tests, count, NULL, NULL);
 }
