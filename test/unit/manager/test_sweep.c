@@ -75,6 +75,7 @@ static void MG_6_processes_and_directory_without_a_record_go_others_stay(void **
 {
     char qemu[PATH_MAX + 128];
     char swtpm[PATH_MAX + 128];
+    char setup[PATH_MAX + 128];
     char mine[PATH_MAX + 128];
     char reader[PATH_MAX + 128];
     struct swept seen = { 0 };
@@ -84,16 +85,17 @@ static void MG_6_processes_and_directory_without_a_record_go_others_stay(void **
     (void)state;
     snprintf(qemu, sizeof(qemu), "unix:%s/" GONE "/qmp,server=on,wait=off", vms);
     snprintf(swtpm, sizeof(swtpm), "dir=%s/" GONE "/tpm", vms);
+    snprintf(setup, sizeof(setup), "backend-uri=dir://%s/" GONE "/tpm", vms);
     snprintf(mine, sizeof(mine), "unix:%s/" MINE "/qmp,server=on,wait=off", vms);
     snprintf(reader, sizeof(reader), "%s/" GONE "/qemu.log", vms);
 
-    pid_t gone[] = { start(qemu), start(swtpm) };
+    pid_t gone[] = { start(qemu), start(swtpm), start(setup) };
     pid_t kept[] = { start(mine), start(reader) };
 
     assert_true(mgr_sweep(vms, keep_mine, note, &seen, &e));
     assert_string_equal(seen.id, GONE);
     assert_int_equal(seen.count, 1);
-    assert_int_equal(seen.killed, 2);
+    assert_int_equal(seen.killed, 3);
     for (size_t i = 0; i < ARRAY_LEN(gone); i++) {
         assert_int_equal(waitpid(gone[i], &status, 0), gone[i]);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);

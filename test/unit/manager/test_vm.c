@@ -371,9 +371,9 @@ static const struct tpm_fault {
       "the software TPM (swtpm) ended with status 5: swtpm: no such state", "/tpm.sock)" },
     { "TP_9_swtpm_that_never_opens_its_socket", "mute", 100,
       "the software TPM (swtpm) has not opened its socket ", "/tpm.sock within " },
-    { "TP_9_swtpm_that_opens_its_socket_and_is_silent", "silent", 600,
+    { "TP_9_swtpm_that_opens_its_socket_and_is_silent", "silent", 300,
       "the software TPM (swtpm) does not answer at ", "/tpm.sock within " },
-    { "TP_9_swtpm_that_gives_half_an_answer", "half", 600, "the software TPM (swtpm) does not answer at ",
+    { "TP_9_swtpm_that_gives_half_an_answer", "half", 300, "the software TPM (swtpm) does not answer at ",
       "/tpm.sock within " },
 };
 
