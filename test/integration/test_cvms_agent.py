@@ -6,11 +6,14 @@ import cvms
 import harness
 
 
+def to_cvms(address):
+    return {"AGENT_CVM_GRPC_URL": address, "AGENT_CVM_ID": "cvm-1", "AGENT_CVM_RECONNECT_DELAY": "50ms"}
+
+
 class WithAgent(cvms.CvmsTestCase):
     def agent(self, daemon, **env):
         return self.daemon("cocos-agent", ready=False, env={
-            "AGENT_CVM_GRPC_URL": daemon.address(), "AGENT_CVM_ID": "cvm-1", "AGENT_GRPC_HOST": "127.0.0.1",
-            "AGENT_GRPC_PORT": "0", **env})
+            **to_cvms(daemon.address()), "AGENT_GRPC_HOST": "127.0.0.1", "AGENT_GRPC_PORT": "0", **env})
 
     def cli(self, agent, *args):
         self.run_program("cocos-cli", *args, env={"AGENT_GRPC_URL": agent.address()}, expect=0)
@@ -67,7 +70,7 @@ class WithAgent(cvms.CvmsTestCase):
         daemon = self.cvms(flags=["-public-key-path", self.key + ".pub", "-attested-tls-bool", "false", "-algo-path",
                                   algo, "-data-paths", folder, "-once", "-within", harness.duration(120), "-expect-log", "^1",
                                   "-expect-event", "Running/Completed", "-expect-event", "Complete/Completed"])
-        self.daemon("cocos-log-forwarder", env={"AGENT_CVM_GRPC_URL": daemon.address(), "AGENT_CVM_ID": "cvm-1"})
+        self.daemon("cocos-log-forwarder", env=to_cvms(daemon.address()))
         agent = self.agent(daemon)
         self.cli(agent, "algo", algo, self.key)
         self.cli(agent, "data", "-d", folder, self.key)
@@ -83,8 +86,7 @@ class WithAgent(cvms.CvmsTestCase):
         address = self.reserve_port()
         port = address.rsplit(":", 1)[1]
         servers = [self.cvms(flags=flags, env={"PORT": port})]
-        env = {"AGENT_CVM_GRPC_URL": address, "AGENT_CVM_ID": "cvm-1"}
-        self.daemon("cocos-log-forwarder", env=env)
+        self.daemon("cocos-log-forwarder", env=to_cvms(address))
         agent = self.agent(servers[0])
 
         def kill_and_restart(event_type, status):
