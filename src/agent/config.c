@@ -138,7 +138,6 @@ static const struct config_opt opts[] = {
 
 static const struct config_spec spec = {
     .program = "cocos-agent",
-    .usage = "",
     .summary = "Receives a computation from a CVMS, takes algorithm and datasets from their\n"
                "providers, has them run, and hands the result to its consumers.\n"
                "All settings are environment variables.",

@@ -59,7 +59,6 @@ static const struct config_opt opts[] = {
 
 static const struct config_spec spec = {
     .program = "cocos-log-forwarder",
-    .usage = "",
     .summary = "Collects the logs and events of a guest's services (log.LogCollector on a unix socket)\n"
                "and forwards them to the CVMS. What the CVMS does not have yet is kept on disk.",
     .examples = "  COCOS_RUN_DIR=/tmp/c/run COCOS_STATE_DIR=/tmp/c/state \\\n"

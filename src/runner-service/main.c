@@ -82,7 +82,6 @@ static const struct config_opt opts[] = {
 
 static const struct config_spec spec = {
     .program = "cocos-runner",
-    .usage = "",
     .summary = "Runs algorithms for the agent (runner.ComputationRunner on a unix socket), one at a\n"
                "time: executables (bin) and Python scripts (python).",
     .examples = "  COCOS_RUN_DIR=/tmp/c/run COCOS_STATE_DIR=/tmp/c/state COCOS_WORK_DIR=/tmp/c/work \\\n"
