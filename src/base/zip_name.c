@@ -3,6 +3,8 @@
 #include "base/text.h"
 #include "base/zip_int.h"
 
+#define TOO_DEEP "archive.limit.depth: its directories are too deep"
+
 static bool refuse(struct err *e, enum err_kind kind, struct slice name, const char *why)
 {
     char shown[TEXT_SHORT_SIZE];
@@ -17,6 +19,15 @@ static bool is_drive(struct slice name)
            ((name.at[0] >= 'a' && name.at[0] <= 'z') || (name.at[0] >= 'A' && name.at[0] <= 'Z'));
 }
 
+static size_t count_slashes(struct slice name)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < name.len; i++)
+        count += name.at[i] == '/';
+    return count;
+}
+
 bool zip_name_check(struct slice name, uint64_t depth_max, struct slice *ret_path, bool *ret_is_dir,
                     struct err *e)
 {
@@ -26,6 +37,8 @@ bool zip_name_check(struct slice name, uint64_t depth_max, struct slice *ret_pat
 
     if (name.len == 0)
         return err_fail(e, ERR_KIND_INVALID, "an entry without a name");
+    if (name.len >= ZIP_PATH_MAX && count_slashes(name) > depth_max)
+        return refuse(e, ERR_KIND_LIMIT, name, TOO_DEEP);
     if (name.len >= ZIP_PATH_MAX)
         return refuse(e, ERR_KIND_INVALID, name, "its path is too long");
     if (name.at[0] == '/' || is_drive(name))
@@ -56,7 +69,7 @@ bool zip_name_check(struct slice name, uint64_t depth_max, struct slice *ret_pat
             return refuse(e, ERR_KIND_INVALID, name, "its path has an empty part");
     }
     if (depth + is_dir > depth_max)
-        return refuse(e, ERR_KIND_LIMIT, name, "its directories are too deep");
+        return refuse(e, ERR_KIND_LIMIT, name, TOO_DEEP);
     *ret_path = path;
     *ret_is_dir = is_dir;
     return true;
