@@ -1,6 +1,7 @@
 /* What the doctor tries by running it: QEMU, the accelerators, swtpm. */
 #include "cli/doctor.h"
 
+#include <signal.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -369,6 +370,18 @@ static void say_kvm(struct doctor *d, const struct host_kvm_verdict *v)
                         "host of this host");
 }
 
+/* Signals that end a program wait while there is a directory to remove: some seconds at most. */
+static void hold_signals(bool hold)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        sigaddset(&set, numbers[i]);
+    sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 /* The probes need a directory for their firmware. False with a row that says why not. */
 static bool make_directory(struct doctor *d, char *path, size_t len, int *ret_fd)
 {
@@ -376,8 +389,10 @@ static bool make_directory(struct doctor *d, char *path, size_t len, int *ret_fd
     struct err e = ERR_INIT;
     int n = snprintf(path, len, "%s/cocos-doctor.XXXXXX", above && above[0] ? above : "/tmp");
 
+    hold_signals(true);
     if (n > 0 && (size_t)n < len && mkdtemp(path) && stage_dir_open(path, 0700, ret_fd, &e))
         return true;
+    hold_signals(false);
     *strrchr(path, '/') = '\0';
     doctor_fix(doctor_add(d, "accelerators", DOCTOR_FAIL, "no directory can be made in '%s'", path),
                "export TMPDIR=<a directory that is writable>");
@@ -395,6 +410,7 @@ static void remove_directory(struct doctor *d, char *path)
         !stage_remove_tree(above_fd, slash + 1, &e))
         doctor_fix(doctor_add(d, "temporary files", DOCTOR_WARN, "%s", err_text(&e)), "rm -r '%s/%s'", path,
                    slash + 1);
+    hold_signals(false);
 }
 
 void doctor_accelerators(struct doctor *d)

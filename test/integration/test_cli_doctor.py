@@ -73,6 +73,13 @@ class Doctor(harness.TestCase):
         self.assertIn(found, row["found"])
         self.assertIn(fix, row["fix"])
 
+    def test_ctrl_c_while_an_accelerator_is_tried_leaves_no_file(self):
+        """The signal comes while QEMU runs; the directory of the probe goes before the program does."""
+        qemu = self.script("qemu", "#!/bin/sh\ncase $1 in --version) echo 'QEMU emulator version 7.2.0' ;;\n"
+                                   "-device) ;;\n*) kill -INT $PPID; exit 65 ;; esac\n")
+        self.run_program("cocos-cli", "doctor", env={**self.env, "MANAGER_QEMU_BIN_PATH": qemu}, expect=130)
+        self.assertEqual(os.listdir(self.temp), [])
+
     def test_all_is_well(self):
         rows = self.doctor()
         self.assertEqual({row["level"] for row in rows.values()}, {"ok"}, rows)
