@@ -150,7 +150,7 @@ class Calls(ManagerTestCase):
         self.wait_clean()
 
     def test_http_side_ends_silent_clients_and_long_heads(self):
-        self.manager(MANAGER_HTTP_SERVER_READ_HEADER_TIMEOUT="1s", MANAGER_HTTP_SERVER_MAX_HEADER_BYTES="4096")
+        self.manager(MANAGER_HTTP_SERVER_READ_HEADER_TIMEOUT="3s", MANAGER_HTTP_SERVER_MAX_HEADER_BYTES="4096")
         host, port = self.process.ready()["http"].rsplit(":", 1)
         limit = harness.deadline(20)
         with socket.create_connection((host, int(port)), timeout=limit) as silent:
@@ -166,7 +166,9 @@ class Calls(ManagerTestCase):
                 twice.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
                 got = b""
                 while not got.endswith(b"}\n"):
-                    got += twice.recv(1000)
+                    piece = twice.recv(1000)
+                    self.assertTrue(piece, got)
+                    got += piece
                 self.assertRegex(got, b"^HTTP/1.1 200")
 
     def test_health_and_reflection(self):

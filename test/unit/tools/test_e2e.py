@@ -112,7 +112,7 @@ class E2e(harness.TestCase):
         return [os.path.join(harness.ROOT, "test/e2e/run.py"), "--build", self.build, *args]
 
     def stories_env(self, **more):
-        env = self.environment({"E2E_SCALE": "100", **more})
+        env = self.environment({"E2E_SCALE": "300", **more})
         env["PATH"] = more.get("PATH", f"{self.tools}:/usr/bin:/bin")
         return env
 
@@ -142,7 +142,7 @@ class E2e(harness.TestCase):
 
     def check_program(self, name, program, text):
         self.self_story(name, program)
-        self.check(self.run_stories(**({"E2E_SCALE": "40"} if "tail -f" in program else {})), "0 passed, 1 failed, 0 skipped", text)
+        self.check(self.run_stories(**({"E2E_SCALE": "100"} if "tail -f" in program else {})), "0 passed, 1 failed, 0 skipped", text)
 
     def test_story_that_goes_well_passes(self):
         self.self_story("goes-well", "")
@@ -169,7 +169,7 @@ class E2e(harness.TestCase):
 
     def test_story_without_end_is_ended_and_names_what_ran(self):
         self.story("story", "exec tail -f /dev/null\n")
-        self.check(self.run_stories("--limit", "1"), "0 passed, 1 failed, 0 skipped", "there ran: tail -f /dev/null")
+        self.check(self.run_stories("--limit", "6"), "0 passed, 1 failed, 0 skipped", "there ran: tail -f /dev/null")
 
     def test_time_for_all_stories_is_bounded(self):
         for name in ("one", "two"):
