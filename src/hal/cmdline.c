@@ -52,11 +52,21 @@ static bool parse_ipv4(const char *text, uint32_t *ret)
     return true;
 }
 
+/* An address that may be left out. */
+static bool take_address(struct slice cmdline, const char *key, uint32_t *ret, struct err *e)
+{
+    char text[32];
+    enum hal_found found = hal_cmdline_get(cmdline, key, text, sizeof(text), e);
+
+    if (found == HAL_FOUND && !parse_ipv4(text, ret))
+        return err_fail(e, ERR_KIND_INVALID, "kernel command line: %s: an IPv4 address is wanted", key);
+    return found != HAL_BAD;
+}
+
 enum hal_found hal_cmdline_address(struct slice cmdline, struct hal_address *ret, struct err *e)
 {
     char text[32];
-    char gateway[32];
-    struct hal_address a = { 0, 0, 0 };
+    struct hal_address a = { 0, 0, 0, 0 };
     enum hal_found found = hal_cmdline_get(cmdline, "cocos.ip", text, sizeof(text), e);
 
     if (found != HAL_FOUND)
@@ -73,13 +83,9 @@ enum hal_found hal_cmdline_address(struct slice cmdline, struct hal_address *ret
         return HAL_BAD;
     }
     a.prefix = (unsigned)prefix;
-    found = hal_cmdline_get(cmdline, "cocos.gateway", gateway, sizeof(gateway), e);
-    if (found == HAL_BAD)
+    if (!take_address(cmdline, "cocos.gateway", &a.gateway, e) ||
+        !take_address(cmdline, "cocos.dns", &a.dns, e))
         return HAL_BAD;
-    if (found == HAL_FOUND && !parse_ipv4(gateway, &a.gateway)) {
-        err_fail(e, ERR_KIND_INVALID, "kernel command line: cocos.gateway: an IPv4 address is wanted");
-        return HAL_BAD;
-    }
     *ret = a;
     return HAL_FOUND;
 }

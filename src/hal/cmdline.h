@@ -17,14 +17,18 @@ enum hal_found { HAL_ABSENT, HAL_FOUND, HAL_BAD };
 enum hal_found hal_cmdline_get(struct slice cmdline, const char *key, char *ret, size_t ret_len,
                                struct err *e) MUST_CHECK;
 
-/* An address for the one network card: "10.0.2.15/24" and a gateway. */
+/* An address for the one network card: "10.0.2.15/24", a gateway and a name server. */
 struct hal_address {
     uint32_t addr;    /* host order */
     uint32_t gateway; /* host order, 0: none */
     unsigned prefix;  /* 1..32 */
+    uint32_t dns;     /* host order, 0: none */
 };
 
-/* cocos.ip=ADDRESS/PREFIX and cocos.gateway=ADDRESS; HAL_ABSENT means DHCP. */
+/*
+ * cocos.ip=ADDRESS/PREFIX, and with it cocos.gateway=ADDRESS and
+ * cocos.dns=ADDRESS. HAL_ABSENT means DHCP.
+ */
 enum hal_found hal_cmdline_address(struct slice cmdline, struct hal_address *ret, struct err *e) MUST_CHECK;
 
 #define HAL_ENV_BYTES_MAX ((size_t)64 * 1024)

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <netinet/in.h>
@@ -72,6 +73,24 @@ static bool set_address(int sock, const char *name, const struct hal_address *a,
     return true;
 }
 
+/* As udhcpc.script does with what DHCP told. */
+static bool set_name_server(uint32_t dns, struct err *e)
+{
+    CLEANUP(fd_done) int fd = -1;
+    struct in_addr at = { .s_addr = htonl(dns) };
+    char text[INET_ADDRSTRLEN];
+    char line[64];
+
+    if (dns == 0)
+        return true;
+    inet_ntop(AF_INET, &at, text, sizeof(text));
+    snprintf(line, sizeof(line), "nameserver %s\n", text);
+    fd = open("/etc/resolv.conf", O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_fail_os(e, "make /etc/resolv.conf");
+    return stage_write_all(fd, slice_of_str(line), e) || err_wrap(e, "/etc/resolv.conf");
+}
+
 /* The driver makes its interface some milliseconds after its module was loaded, and tells nobody we can poll. */
 static bool card_wait(int sock, const char *name, struct err *e)
 {
@@ -118,6 +137,6 @@ bool hal_network_up(const struct hal_address *address, struct err *e)
     if (!interface_up(sock, "lo", e) || !card_wait(sock, "eth0", e))
         return false;
     if (address)
-        return set_address(sock, "eth0", address, e);
+        return set_address(sock, "eth0", address, e) && set_name_server(address->dns, e);
     return interface_up(sock, "eth0", e) && run_dhcp("eth0", e);
 }

@@ -42,30 +42,41 @@ static const struct address_case {
     enum hal_found want;
     struct hal_address address;
 } addresses[] = {
-    { "address_absent_means_dhcp", SLICE_LIT("quiet"), HAL_ABSENT, { 0, 0, 0 } },
+    { "address_absent_means_dhcp", SLICE_LIT("quiet"), HAL_ABSENT, { 0, 0, 0, 0 } },
     { "address_with_gateway",
       SLICE_LIT("cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2"),
       HAL_FOUND,
-      { 0x0a00020f, 0x0a000202, 24 } },
-    { "address_without_gateway", SLICE_LIT("cocos.ip=192.168.0.1/32"), HAL_FOUND, { 0xc0a80001, 0, 32 } },
-    { "address_without_prefix", SLICE_LIT("cocos.ip=10.0.2.15"), HAL_BAD, { 0, 0, 0 } },
-    { "prefix_zero", SLICE_LIT("cocos.ip=10.0.2.15/0"), HAL_BAD, { 0, 0, 0 } },
-    { "prefix_33", SLICE_LIT("cocos.ip=10.0.2.15/33"), HAL_BAD, { 0, 0, 0 } },
-    { "prefix_not_a_number", SLICE_LIT("cocos.ip=10.0.2.15/x"), HAL_BAD, { 0, 0, 0 } },
-    { "octet_256", SLICE_LIT("cocos.ip=10.0.2.256/24"), HAL_BAD, { 0, 0, 0 } },
-    { "gateway_a_name", SLICE_LIT("cocos.ip=10.0.2.15/24 cocos.gateway=host"), HAL_BAD, { 0, 0, 0 } },
+      { 0x0a00020f, 0x0a000202, 24, 0 } },
+    { "address_with_name_server",
+      SLICE_LIT("cocos.dns=10.0.2.3 cocos.ip=10.0.2.15/24"),
+      HAL_FOUND,
+      { 0x0a00020f, 0, 24, 0x0a000203 } },
+    { "name_server_without_address_means_dhcp", SLICE_LIT("cocos.dns=10.0.2.3"), HAL_ABSENT, { 0, 0, 0, 0 } },
+    { "name_server_a_name", SLICE_LIT("cocos.ip=10.0.2.15/24 cocos.dns=host"), HAL_BAD, { 0, 0, 0, 0 } },
+    { "name_server_twice",
+      SLICE_LIT("cocos.ip=10.0.2.15/24 cocos.dns=10.0.2.3 cocos.dns=10.0.2.3"),
+      HAL_BAD,
+      { 0, 0, 0, 0 } },
+    { "address_without_gateway", SLICE_LIT("cocos.ip=192.168.0.1/32"), HAL_FOUND, { 0xc0a80001, 0, 32, 0 } },
+    { "address_without_prefix", SLICE_LIT("cocos.ip=10.0.2.15"), HAL_BAD, { 0, 0, 0, 0 } },
+    { "prefix_zero", SLICE_LIT("cocos.ip=10.0.2.15/0"), HAL_BAD, { 0, 0, 0, 0 } },
+    { "prefix_33", SLICE_LIT("cocos.ip=10.0.2.15/33"), HAL_BAD, { 0, 0, 0, 0 } },
+    { "prefix_not_a_number", SLICE_LIT("cocos.ip=10.0.2.15/x"), HAL_BAD, { 0, 0, 0, 0 } },
+    { "octet_256", SLICE_LIT("cocos.ip=10.0.2.256/24"), HAL_BAD, { 0, 0, 0, 0 } },
+    { "gateway_a_name", SLICE_LIT("cocos.ip=10.0.2.15/24 cocos.gateway=host"), HAL_BAD, { 0, 0, 0, 0 } },
 };
 
 static void check_address(void **state)
 {
     const struct address_case *c = *state;
     struct err e = ERR_INIT;
-    struct hal_address got = { 0, 0, 0 };
+    struct hal_address got = { 0, 0, 0, 0 };
 
     assert_int_equal(hal_cmdline_address(c->line, &got, &e), c->want);
     assert_int_equal(got.addr, c->address.addr);
     assert_int_equal(got.gateway, c->address.gateway);
     assert_int_equal(got.prefix, c->address.prefix);
+    assert_int_equal(got.dns, c->address.dns);
 }
 
 static const struct env_case {
