@@ -156,14 +156,16 @@ fetch_kernel
 cmp -s "$kernel/vmlinux" "$out/vmlinux" || cp "$kernel/vmlinux" "$out/vmlinux"
 cmp -s "$kernel/vmlinuz" "$out/vmlinuz" || cp "$kernel/vmlinuz" "$out/vmlinuz"
 
+# What is in the image: our files, the programs, and the libraries that are found for them now.
 key=$({
     sha256sum "$here"/guest.sh "$here"/modules-* "$here"/udhcpc.script /bin/busybox
     for name in cocos-init cocos-agent cocos-runner cocos-log-forwarder cocos-attestation-service; do
-        [ ! -x "$build/$name" ] || sha256sum <"$build/$name"
+        [ -x "$build/$name" ] || continue
+        sha256sum <"$build/$name"
+        libraries "$build/$name" | xargs sha256sum
     done
     basename "$kernel"
     [ "$flavour" = minimal ] || dpkg-query -W libpython3.11-stdlib python3.11-minimal
-    dpkg-query -W libc6 libssl3 libnghttp2-14 libuv1 libprotobuf-c1 libtss2-esys-3.0.2-0 libtss2-sys1 libtss2-mu0
 } | sed "s| .*/| |" | sha256sum | cut -c1-64)
 image=$out/initrd-$flavour.cpio
 [ -f "$image" ] && [ "$(cat "$image.key" 2>/dev/null)" = "$key" ] && exit 0

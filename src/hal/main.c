@@ -45,11 +45,11 @@ struct init {
 };
 
 static const struct hal_service service_table[SERVICE_COUNT] = {
-    { .name = "log-forwarder", .path = "/usr/bin/cocos-log-forwarder", .socket = "/run/cocos/log.sock" },
-    { .name = "runner", .path = "/usr/bin/cocos-runner", .socket = "/run/cocos/runner.sock" },
     { .name = "attestation-service",
       .path = "/usr/bin/cocos-attestation-service",
       .socket = "/run/cocos/attestation.sock" },
+    { .name = "log-forwarder", .path = "/usr/bin/cocos-log-forwarder", .socket = "/run/cocos/log.sock" },
+    { .name = "runner", .path = "/usr/bin/cocos-runner", .socket = "/run/cocos/runner.sock" },
     { .name = "agent", .path = "/usr/bin/cocos-agent", .socket = NULL },
 };
 
