@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "base/buf.h"
+#include "base/faults.h"
 #include "base/key.h"
 #include "base/stage.h"
 #include "host/program.h"
@@ -13,19 +13,17 @@
 #define TCG_CPU "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand"
 
 /* value is NULL where what says it. */
-static void note(struct buf *faults, const char *name, const char *value, const char *what)
+static void note(struct faults *faults, const char *name, const char *value, const char *what)
 {
-    struct err full = ERR_INIT;
-    const char *quote = value ? "'" : "";
-
-    if (!buf_format(faults, &full, "%s%s: %s%s%s%s%s", faults->len ? "; " : "", name, quote,
-                    value ? value : "", quote, value ? ": " : "", what))
-        faults->max = faults->len;
+    if (value)
+        faults_add(faults, "%s: '%s': %s", name, value, what);
+    else
+        faults_add(faults, "%s: %s", name, what);
 }
 
 /* "" asks the host. Never less than what was asked for, and never less than the host has without being told to. */
 static bool decide_tee(enum host_tee tee, const char *setting, const char *wish, const struct mgr_settings *s,
-                       const struct host_qemu_facts *qemu, struct mgr_host_facts *h, struct buf *faults)
+                       const struct host_qemu_facts *qemu, struct mgr_host_facts *h, struct faults *faults)
 {
     struct host_tee_state state;
     size_t used = strlen(h->tee_why);
@@ -48,7 +46,7 @@ static bool decide_tee(enum host_tee tee, const char *setting, const char *wish,
     return false;
 }
 
-static void decide_gpu(const struct mgr_settings *s, struct mgr_host_facts *h, struct buf *faults)
+static void decide_gpu(const struct mgr_settings *s, struct mgr_host_facts *h, struct faults *faults)
 {
     const struct mgr_qemu_settings *q = &s->qemu;
     struct host_gpu gpu;
@@ -64,13 +62,14 @@ static void decide_gpu(const struct mgr_settings *s, struct mgr_host_facts *h, s
         note(faults, "MANAGER_QEMU_ENABLE_GPU", "true", err_text(&e));
 }
 
-static void need_file(struct buf *faults, const char *setting, const char *path)
+static void need_file(struct faults *faults, const char *setting, const char *path)
 {
     if (access(path, R_OK) != 0)
         note(faults, setting, path, "no such readable file");
 }
 
-static void look_for_files(const struct mgr_settings *s, const struct mgr_host_facts *h, struct buf *faults)
+static void look_for_files(const struct mgr_settings *s, const struct mgr_host_facts *h,
+                           struct faults *faults)
 {
     const struct mgr_qemu_settings *q = &s->qemu;
     char program[512];
@@ -93,7 +92,7 @@ static void look_for_files(const struct mgr_settings *s, const struct mgr_host_f
     need_file(faults, "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE", q->rootfs_file);
 }
 
-static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h, struct buf *faults)
+static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h, struct faults *faults)
 {
     bool automatic = strcmp(s->swtpm, "auto") == 0;
     const char *name = automatic || strcmp(s->swtpm, "true") == 0 ? "swtpm" : s->swtpm;
@@ -112,14 +111,14 @@ static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h,
 }
 
 static void look_at_qemu(const struct mgr_settings *s, const struct host_qemu_facts *qemu,
-                         const struct err *why, struct buf *faults)
+                         const struct err *why, struct faults *faults)
 {
     if (!qemu)
         note(faults, "MANAGER_QEMU_BIN_PATH", why ? NULL : s->qemu.bin_path,
              why ? err_text(why) : "executable file not found in $PATH");
 }
 
-static void look_at_signing_key(const struct mgr_settings *s, struct buf *faults)
+static void look_at_signing_key(const struct mgr_settings *s, struct faults *faults)
 {
     struct secret pem = SECRET_INIT(SIGNING_KEY_MAX);
     struct err e = ERR_INIT;
@@ -137,7 +136,7 @@ static void look_at_signing_key(const struct mgr_settings *s, struct buf *faults
 bool mgr_host_look(const struct mgr_settings *s, const struct host_qemu_facts *qemu,
                    const struct err *qemu_why, struct mgr_host_facts *ret, struct err *e)
 {
-    CLEANUP(buf_done) struct buf faults = BUF_INIT(ERR_TEXT_SIZE - 64);
+    struct faults faults = FAULTS_INIT;
     struct mgr_host_facts h = { .tee_why = "" };
 
     look_at_qemu(s, qemu, qemu_why, &faults);
@@ -147,8 +146,10 @@ bool mgr_host_look(const struct mgr_settings *s, const struct host_qemu_facts *q
     look_for_files(s, &h, &faults);
     look_for_tpm(s, &h, &faults);
     look_at_signing_key(s, &faults);
-    if (faults.len)
-        return err_fail(e, ERR_KIND_MISSING, "%.*s", (int)faults.len, (const char *)buf_slice(&faults).at);
+    if (!faults_none(&faults, e)) {
+        e->kind = ERR_KIND_MISSING; /* of this host; the settings themselves are well-formed */
+        return false;
+    }
     *ret = h;
     return true;
 }

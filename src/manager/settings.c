@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include "base/buf.h"
+#include "base/faults.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "host/gpu.h"
@@ -30,8 +31,8 @@
     }
 
 static const struct config_opt opts[] = {
-    { "log-level", 0, "MANAGER_LOG_LEVEL", CONFIG_LEVEL, "info", 0, 0, false, "level", "what to log",
-      AT(log_level) },
+    { "log-level", 0, "MANAGER_LOG_LEVEL", CONFIG_LEVEL, "info", 0, 0, false, "level",
+      "debug, info, warn or error", AT(log_level) },
     STR("INSTANCE_ID", "", "name of this manager in /health; made up when empty", AT(instance_id)),
     STR("ATTESTATION_POLICY_BINARY_PATH", "../../build", "directory of igvmmeasure", AT(policy_binary_path)),
     STR("PCR_VALUES", "", "kept for compatibility; not used", AT(pcr_values)),
@@ -62,9 +63,9 @@ static const struct config_opt opts[] = {
     YES("SWTPM_EK_CERT", "false", "give each a CA and a certificate of its own; costs a second per VM",
         AT(swtpm_ek_cert)),
     TIME("SWTPM_TIMEOUT", "30s", "how long it may take until it answers", AT(swtpm_timeout_ms)),
-    { NULL, 0, "COCOS_RUN_DIR", CONFIG_STR, "/run/cocos", 0, 0, true, "dir", "sockets and VM directories",
+    { NULL, 0, "COCOS_RUN_DIR", CONFIG_STR, "/run/cocos", 0, 0, false, "dir", "sockets and VM directories",
       AT(run_dir) },
-    { NULL, 0, "COCOS_STATE_DIR", CONFIG_STR, "/var/lib/cocos", 0, 0, true, "dir", "records of running VMs",
+    { NULL, 0, "COCOS_STATE_DIR", CONFIG_STR, "/var/lib/cocos", 0, 0, false, "dir", "records of running VMs",
       AT(state_dir) },
     { NULL, 0, "COCOS_JAEGER_URL", CONFIG_STR, "http://localhost:4318", 0, 0, false, "url",
       "accepted for compatibility; traces are not sent", AT(jaeger_url) },
@@ -189,17 +190,14 @@ bool mgr_memory_bytes(const char *text, uint64_t *ret, struct err *e)
     return true;
 }
 
-/* Adds what e says to the list of faults and clears it. */
-static void note(struct buf *faults, const char *name, struct err *e)
+/* The fault of a setting that e tells, and clears it. */
+static void note(struct faults *faults, const char *name, struct err *e)
 {
-    struct err full = ERR_INIT;
-
-    if (!buf_format(faults, &full, "%s%s: %s", faults->len ? "; " : "", name, err_text(e)))
-        faults->max = faults->len; /* no room: what was found first is said */
+    faults_add(faults, "%s: %s", name, err_text(e));
     err_clear(e);
 }
 
-static void check_word(struct buf *faults, const char *name, const char *value, const char *const *words)
+static void check_word(struct faults *faults, const char *name, const char *value, const char *const *words)
 {
     struct err e = ERR_INIT;
     CLEANUP(buf_done) struct buf list = BUF_INIT(256);
@@ -210,9 +208,8 @@ static void check_word(struct buf *faults, const char *name, const char *value, 
         if (!buf_format(&list, &e, "%s'%s'", i ? ", " : "", words[i]))
             break;
     }
-    err_fail(&e, ERR_KIND_INVALID, "'%s': one of %.*s is wanted", value, (int)list.len,
-             (const char *)buf_slice(&list).at);
-    note(faults, name, &e);
+    faults_add(faults, "%s: '%s': one of %.*s is wanted", name, value, (int)list.len,
+               (const char *)buf_slice(&list).at);
 }
 
 /* 0 or less means no limit. */
@@ -236,7 +233,7 @@ static bool check_host_data(const char *text, struct err *e)
 }
 
 /* What belongs to a confidential VM or a device given to it. */
-static void check_hardware(const struct mgr_qemu_settings *q, struct buf *faults)
+static void check_hardware(const struct mgr_qemu_settings *q, struct faults *faults)
 {
     static const char *const tri[] = { "", "true", "false", NULL };
     struct err e = ERR_INIT;
@@ -245,16 +242,17 @@ static void check_hardware(const struct mgr_qemu_settings *q, struct buf *faults
     check_word(faults, "MANAGER_QEMU_ENABLE_SEV_SNP", q->enable_snp, tri);
     check_word(faults, "MANAGER_QEMU_ENABLE_TDX", q->enable_tdx, tri);
     check_word(faults, "MANAGER_QEMU_ENABLE_GPU", q->enable_gpu, tri);
-    if (strcmp(q->enable_snp, "true") == 0 && strcmp(q->enable_tdx, "true") == 0 &&
-        !err_fail(&e, ERR_KIND_INVALID, "true, and so is MANAGER_QEMU_ENABLE_TDX: a VM has one of them"))
-        note(faults, "MANAGER_QEMU_ENABLE_SEV_SNP", &e);
+    if (strcmp(q->enable_snp, "true") == 0 && strcmp(q->enable_tdx, "true") == 0)
+        faults_add(
+            faults,
+            "MANAGER_QEMU_ENABLE_SEV_SNP: true, and so is MANAGER_QEMU_ENABLE_TDX: a VM has one of them");
     if (!check_host_data(q->host_data, &e))
         note(faults, "MANAGER_QEMU_HOST_DATA", &e);
     if (q->gpu_bdf[0] && !host_bdf_parse(q->gpu_bdf, bdf, &e))
         note(faults, "MANAGER_QEMU_GPU_BDF", &e);
 }
 
-static void check_sizes(const struct mgr_qemu_settings *q, struct buf *faults)
+static void check_sizes(const struct mgr_qemu_settings *q, struct faults *faults)
 {
     struct err e = ERR_INIT;
     uint64_t size = 0;
@@ -264,34 +262,29 @@ static void check_sizes(const struct mgr_qemu_settings *q, struct buf *faults)
         note(faults, "MANAGER_QEMU_MEMORY_SIZE", &e);
     if (!mgr_memory_bytes(q->max_memory, &max, &e))
         note(faults, "MANAGER_QEMU_MAX_MEMORY", &e);
-    if (size > max && !err_fail(&e, ERR_KIND_INVALID, "'%s' is above MANAGER_QEMU_MAX_MEMORY '%s'",
-                                q->memory_size, q->max_memory))
-        note(faults, "MANAGER_QEMU_MEMORY_SIZE", &e);
-    if (q->smp_count > q->smp_maxcpus &&
-        !err_fail(&e, ERR_KIND_INVALID, "%llu is above MANAGER_QEMU_SMP_MAXCPUS %llu",
-                  (unsigned long long)q->smp_count, (unsigned long long)q->smp_maxcpus))
-        note(faults, "MANAGER_QEMU_SMP_COUNT", &e);
+    if (size > max)
+        faults_add(faults, "MANAGER_QEMU_MEMORY_SIZE: '%s' is above MANAGER_QEMU_MAX_MEMORY '%s'",
+                   q->memory_size, q->max_memory);
+    if (q->smp_count > q->smp_maxcpus)
+        faults_add(faults, "MANAGER_QEMU_SMP_COUNT: %llu is above MANAGER_QEMU_SMP_MAXCPUS %llu",
+                   (unsigned long long)q->smp_count, (unsigned long long)q->smp_maxcpus);
 }
 
-static void check_tls(const struct mgr_settings *s, struct buf *faults)
+static void check_tls(const struct mgr_settings *s, struct faults *faults)
 {
-    struct err e = ERR_INIT;
-
-    if (!s->grpc_cert[0] != !s->grpc_key[0] &&
-        !err_fail(&e, ERR_KIND_INVALID, "certificate and key are wanted together"))
-        note(faults, "MANAGER_GRPC_SERVER_CERT, _KEY", &e);
-    if (!s->grpc_cert[0] && (s->grpc_server_ca[0] || s->grpc_client_ca[0]) &&
-        !err_fail(&e, ERR_KIND_INVALID, "set without MANAGER_GRPC_SERVER_CERT: clients would not be checked"))
-        note(faults, "MANAGER_GRPC_*_CA_CERTS", &e);
-    if (!s->http_cert[0] != !s->http_key[0] &&
-        !err_fail(&e, ERR_KIND_INVALID, "certificate and key are wanted together"))
-        note(faults, "MANAGER_HTTP_SERVER_CERT, _KEY", &e);
-    if ((s->http_server_ca[0] || s->http_client_ca[0]) &&
-        !err_fail(&e, ERR_KIND_INVALID, "no client is asked for a certificate there; unset it"))
-        note(faults, "MANAGER_HTTP_*_CA_CERTS", &e);
+    if (!s->grpc_cert[0] != !s->grpc_key[0])
+        faults_add(faults, "MANAGER_GRPC_SERVER_CERT, _KEY: certificate and key are wanted together");
+    if (!s->grpc_cert[0] && (s->grpc_server_ca[0] || s->grpc_client_ca[0]))
+        faults_add(
+            faults,
+            "MANAGER_GRPC_*_CA_CERTS: set without MANAGER_GRPC_SERVER_CERT: clients would not be checked");
+    if (!s->http_cert[0] != !s->http_key[0])
+        faults_add(faults, "MANAGER_HTTP_SERVER_CERT, _KEY: certificate and key are wanted together");
+    if (s->http_server_ca[0] || s->http_client_ca[0])
+        faults_add(faults, "MANAGER_HTTP_*_CA_CERTS: no client is asked for a certificate there; unset it");
 }
 
-static void check(const struct mgr_settings *s, struct buf *faults)
+static void check(const struct mgr_settings *s, struct faults *faults)
 {
     static const char *const on_off[] = { "on", "off", NULL };
     static const char *const boots[] = { "measured", "fast", NULL };
@@ -302,9 +295,8 @@ static void check(const struct mgr_settings *s, struct buf *faults)
     uint16_t last;
     struct in_addr addr;
 
-    if (q->host_fwd_addr[0] && inet_pton(AF_INET, q->host_fwd_addr, &addr) != 1 &&
-        !err_fail(&e, ERR_KIND_INVALID, "'%s': an IPv4 address is wanted", q->host_fwd_addr))
-        note(faults, "MANAGER_QEMU_HOST_FWD_ADDR", &e);
+    if (q->host_fwd_addr[0] && inet_pton(AF_INET, q->host_fwd_addr, &addr) != 1)
+        faults_add(faults, "MANAGER_QEMU_HOST_FWD_ADDR: '%s': an IPv4 address is wanted", q->host_fwd_addr);
     if (!mgr_port_range(q->host_fwd_range, &first, &last, &e))
         note(faults, "MANAGER_QEMU_HOST_FWD_RANGE", &e);
     check_sizes(q, faults);
@@ -376,7 +368,7 @@ static char **with_aliases(char *const *env, char **added, struct err *e)
 enum config_outcome mgr_settings_read(int argc, char *const *argv, char *const *env, struct mgr_settings *ret,
                                       struct config_values *ret_values, struct err *e)
 {
-    CLEANUP(buf_done) struct buf faults = BUF_INIT(ERR_TEXT_SIZE - 32);
+    struct faults faults = FAULTS_INIT;
     char *added[ARRAY_LEN(aliases) + 1] = { NULL };
     CLEANUP(mem_done) char **all = with_aliases(env, added, e);
     enum config_outcome outcome = all ? config_read(&spec, argc, argv, all, ret, ret_values, e) : CONFIG_BAD;
@@ -388,9 +380,8 @@ enum config_outcome mgr_settings_read(int argc, char *const *argv, char *const *
     if (!parse_max_vms(ret->max_vms_text, &ret->max_vms, e))
         note(&faults, "MANAGER_MAX_VMS", e);
     check(ret, &faults);
-    if (faults.len == 0)
+    if (faults_none(&faults, e))
         return CONFIG_RUN;
-    err_fail(e, ERR_KIND_INVALID, "%.*s", (int)faults.len, (const char *)buf_slice(&faults).at);
     config_values_done(ret_values);
     return CONFIG_BAD;
 }
