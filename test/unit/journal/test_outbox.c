@@ -162,7 +162,7 @@ static void expect_first(struct fixture *f, size_t want)
 static int reads_left = -1;
 
 /* In place of libc's. */
-ssize_t pread(int fd, void *at, size_t len, off_t offset)
+ssize_t pread(int fd, void *buf, size_t nbytes, off_t offset)
 {
     if (reads_left == 0) {
         errno = EIO;
@@ -170,7 +170,7 @@ ssize_t pread(int fd, void *at, size_t len, off_t offset)
     }
     if (reads_left > 0)
         reads_left--;
-    return syscall(SYS_pread64, fd, at, len, offset);
+    return syscall(SYS_pread64, fd, buf, nbytes, offset);
 }
 
 static void file_that_cannot_be_read_is_not_cut(void **state)
