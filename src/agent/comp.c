@@ -8,9 +8,6 @@
 #include "base/stage.h"
 #include "base/text.h"
 
-/* A runner that does not answer must not keep the agent from starting. */
-#define RUNNER_SWEEP_MS 3000
-
 /* ------------------------------------------------------------------ telling */
 
 const char *comp_state_name(const struct comp *c)
@@ -349,6 +346,10 @@ void comp_order(struct comp *c, struct slice request, comp_ordered_fn ordered, v
         }
         m = NULL;
     }
+    if (m && !comp_run_check_ended(c, &e)) {
+        mf_free(m);
+        m = NULL;
+    }
     if (!m)
         order_answer(c, &e);
     else if (!prepare(c, m, &e) || !hash_bytes(HASH_SHA256, request, c->request_hash, &e) ||
@@ -528,10 +529,13 @@ static void sweep(struct comp *c)
 static void sweep_runner_stopped(const struct rpc_status *status, struct buf *reply, void *ctx)
 {
     struct comp *c = ctx;
+    struct err e = ERR_INIT;
+    struct running r;
 
     (void)reply;
-    if (status->code != RPC_OK)
-        log_debug("stop what may still run: %s", status->message);
+    if (!running_read(c->d.state_fd, &r, &e))
+        r.id[0] = '\0';
+    comp_runner_stopped(c, r.id, status);
     rpc_client_disconnect(c->runner);
     sweep(c);
 }
@@ -545,8 +549,7 @@ void comp_start(struct comp *c, void (*ready)(void *ctx), void *ctx)
     c->ready = ready;
     c->ready_ctx = ctx;
     /* The algorithm of a killed agent may still be at work in the files that go now. */
-    if (running_read(c->d.state_fd, &r, &e) && *r.id &&
-        comp_runner_stop(c, r.id, RUNNER_SWEEP_MS, sweep_runner_stopped, &e))
+    if (running_read(c->d.state_fd, &r, &e) && *r.id && comp_runner_stop(c, r.id, sweep_runner_stopped, &e))
         return;
     sweep(c);
 }

@@ -65,7 +65,9 @@ struct comp {
     struct auth_grant granted;
 
     /* running */
-    bool run_called;    /* the runner has been asked and has not answered */
+    bool run_called;             /* the runner has been asked and has not answered */
+    char unended[MF_ID_MAX + 1]; /* whose algorithm may still run: the runner did not confirm its end */
+    bool asking_again;
     atomic_bool cancel; /* the zip in the pool should end                 */
     struct job run_job;
 
@@ -111,8 +113,11 @@ void comp_task_end(struct comp *c);
 /* comp_run.c */
 void comp_run_begin(struct comp *c);
 void comp_run_stop(struct comp *c);
-bool comp_runner_stop(struct comp *c, const char *id, uint64_t timeout_ms, rpc_unary_done_fn done,
-                      struct err *e) MUST_CHECK;
+bool comp_runner_stop(struct comp *c, const char *id, rpc_unary_done_fn done, struct err *e) MUST_CHECK;
+/* What the answer to it means for computations to come. */
+void comp_runner_stopped(struct comp *c, const char *id, const struct rpc_status *status);
+/* False, and the runner is asked again, while an algorithm may run that would see another one's data. */
+bool comp_run_check_ended(struct comp *c, struct err *e) MUST_CHECK;
 
 /* service.c */
 bool comp_listen(struct comp *c, struct err *e) MUST_CHECK;

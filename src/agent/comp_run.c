@@ -6,7 +6,8 @@
 #include "proto/pb.h"
 #include "proto/runner.pb-c.h"
 
-#define RUNNER_STOP_MS 10000
+/* The runner itself gives what an algorithm left running ten seconds to end. */
+#define RUNNER_STOP_MS 15000
 
 /* ------------------------------------------------------------------ results */
 
@@ -139,15 +140,51 @@ void comp_run_begin(struct comp *c)
 
 /* ------------------------------------------------------------------ stopping it */
 
-bool comp_runner_stop(struct comp *c, const char *id, uint64_t timeout_ms, rpc_unary_done_fn done,
-                      struct err *e)
+bool comp_runner_stop(struct comp *c, const char *id, rpc_unary_done_fn done, struct err *e)
 {
     Runner__StopRequest req = RUNNER__STOP_REQUEST__INIT;
     CLEANUP(buf_done) struct buf body = BUF_INIT(4096);
 
     req.computation_id = (char *)(uintptr_t)id;
-    return pb_encode(&req.base, &body, e) &&
-           rpc_client_unary(c->runner, "/runner.ComputationRunner/Stop", NULL, &body, timeout_ms, done, c, e);
+    return pb_encode(&req.base, &body, e) && rpc_client_unary(c->runner, "/runner.ComputationRunner/Stop",
+                                                              NULL, &body, RUNNER_STOP_MS, done, c, e);
+}
+
+void comp_runner_stopped(struct comp *c, const char *id, const struct rpc_status *status)
+{
+    /* Where there is no runner, none of its algorithms is left. */
+    if (status->code == RPC_OK || status->code == RPC_UNAVAILABLE) {
+        if (*c->unended)
+            log_info("the algorithm of computation %s has ended", c->unended);
+        c->unended[0] = '\0';
+        return;
+    }
+    log_warn("stop the algorithm of computation %s: %s", id, status->message);
+    if (id != c->unended)
+        snprintf(c->unended, sizeof(c->unended), "%s", id);
+}
+
+static void asked_again(const struct rpc_status *status, struct buf *reply, void *ctx)
+{
+    struct comp *c = ctx;
+
+    (void)reply;
+    c->asking_again = false;
+    comp_runner_stopped(c, c->unended, status);
+}
+
+bool comp_run_check_ended(struct comp *c, struct err *e)
+{
+    struct err why = ERR_INIT;
+
+    if (!*c->unended)
+        return true;
+    if (!c->asking_again)
+        c->asking_again = comp_runner_stop(c, c->unended, asked_again, &why);
+    return err_fail(e, ERR_KIND_UNAVAILABLE,
+                    "the runner has not confirmed that the algorithm of computation '%s' has ended, which "
+                    "could read what this one brings; it is asked again: order this one again later",
+                    c->unended);
 }
 
 static void run_stopped(const struct rpc_status *status, struct buf *reply, void *ctx)
@@ -155,8 +192,9 @@ static void run_stopped(const struct rpc_status *status, struct buf *reply, void
     struct comp *c = ctx;
 
     (void)reply;
-    if (status->code != RPC_OK)
-        log_warn("stop the algorithm: %s", status->message);
+    comp_runner_stopped(c, c->mf->id, status);
+    if (*c->unended)
+        snprintf(c->stop_message, sizeof(c->stop_message), "stop the algorithm: %.900s", status->message);
     /* Run has answered by now, or is given up: run_done comes with the end of the connection. */
     rpc_client_disconnect(c->runner);
     comp_task_end(c);
@@ -164,14 +202,14 @@ static void run_stopped(const struct rpc_status *status, struct buf *reply, void
 
 void comp_run_stop(struct comp *c)
 {
+    struct rpc_status status = { RPC_INTERNAL, "" };
     struct err e = ERR_INIT;
 
     if (!c->run_called)
         return; /* preparing or zipping: over soon, and told to end */
     comp_task_begin(c);
-    if (comp_runner_stop(c, c->mf->id, RUNNER_STOP_MS, run_stopped, &e))
+    if (comp_runner_stop(c, c->mf->id, run_stopped, &e))
         return;
-    log_warn("stop the algorithm: %s", err_text(&e));
-    rpc_client_disconnect(c->runner);
-    comp_task_end(c);
+    snprintf(status.message, sizeof(status.message), "%s", err_text(&e));
+    run_stopped(&status, NULL, c);
 }

@@ -121,14 +121,25 @@ class Stop(InState):
         self.assertNotIn(("Running", "Failed"), self.cvms.events())
         self.assertEqual(set(e.computation_id for e in self.cvms.of_kind("agent_event")), {"1", "2"})
 
-    def test_runner_that_does_not_answer_stop_is_given_up(self):
+    def test_AG_8_no_computation_begins_while_the_algorithm_of_another_may_run(self):
+        """The runner does not confirm its end: the agent goes on, and takes no order before it does."""
         self.start_agent()
         self.bring_to("Running")
+        good = self.runner.on_stop
         self.runner.on_stop = lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "no")
         answer = self.cvms.stop_computation()
-        self.assertEqual(answer.message, "")
+        self.assertEqual(answer.message, "stop the algorithm: no")
         self.assertEqual(self.cvms.state(), "ReceivingManifest")
-        self.runner.stopped.set()
+        for count in (2, 3):
+            self.order(self.request(f"x{count}"), "the runner has not confirmed that the algorithm of computation '1' "
+                       "has ended, which could read what this one brings; it is asked again: order this one again later")
+            self.agent.wait_for(lambda d, n=count: sum("stop the algorithm of computation 1: no" in line
+                                                       for line in d.out) >= n, what=f"question {count}")
+        self.runner.on_stop = good
+        self.order(self.request("x4"), None)
+        self.agent.wait_log(contains="the algorithm of computation 1 has ended")
+        self.reset_runner()
+        self.bring_to("Complete", "2")
 
 
 class Orders(InState):
