@@ -306,6 +306,9 @@ void rpc_call_set_recv(struct rpc_call *c, size_t max_recv, bool single)
     if (max_recv)
         c->max_recv = max_recv;
     c->single = single;
+    c->opened_ms = rpc_conn_now(c->conn);
+    if (single && c->conn->cfg.request_timeout_ms)
+        rpc_conn_need_tick(c->conn, c->opened_ms + c->conn->cfg.request_timeout_ms);
 }
 
 /* -------------------------------------------------------------------- sending */

@@ -427,6 +427,22 @@ static uint64_t stall_at(const struct rpc_call *c)
     return c->progress_ms + cfg->stall_timeout_ms;
 }
 
+/* Whoever opens a call and does not say what he wants holds a place of it. */
+static uint64_t request_at(const struct rpc_call *c)
+{
+    const struct rpc_conn_config *cfg = &c->conn->cfg;
+
+    if (cfg->role != RPC_ROLE_SERVER || !cfg->request_timeout_ms || !c->single || !c->wanted ||
+        c->half_closed_told || c->has_final)
+        return UINT64_MAX;
+    return c->opened_ms + cfg->request_timeout_ms;
+}
+
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void tick_calls(struct rpc_conn *n, uint64_t now)
 {
     if (now < n->next_call_ms)
@@ -442,12 +458,15 @@ static void tick_calls(struct rpc_conn *n, uint64_t now)
                             (unsigned long long)(now - c->progress_ms));
             c->has_final = true;
             rpc_call_abort(c, NGHTTP2_CANCEL);
+        } else if (now >= request_at(c)) {
+            rpc_status_setf(&c->final, RPC_DEADLINE_EXCEEDED,
+                            "the request did not come within %llu ms of the call",
+                            (unsigned long long)n->cfg.request_timeout_ms);
+            c->has_final = true;
+            rpc_call_conclude(c, NULL, true);
         } else {
-            uint64_t stall = stall_at(c);
-            uint64_t at = c->deadline_ms < stall ? c->deadline_ms : stall;
-
-            if (at < n->next_call_ms)
-                n->next_call_ms = at;
+            n->next_call_ms = earliest(n->next_call_ms,
+                                       earliest(c->deadline_ms, earliest(stall_at(c), request_at(c))));
         }
     }
 }

@@ -31,10 +31,11 @@ struct rpc_conn_config {
     uint64_t idle_timeout_ms;      /* server: without a call; 0: never */
     uint64_t keepalive_ms;
     uint64_t keepalive_timeout_ms;
-    uint64_t stall_timeout_ms; /* server: a full queue without progress (H2-4); 0: never */
-    const char *authority;     /* client                               */
-    const char *user_agent;    /* client                               */
-    bool is_tls;               /* client: the scheme                   */
+    uint64_t stall_timeout_ms;   /* server: a full queue without progress (H2-4); 0: never */
+    uint64_t request_timeout_ms; /* server: until the only message of a call is whole; 0: never */
+    const char *authority;       /* client                               */
+    const char *user_agent;      /* client                               */
+    bool is_tls;                 /* client: the scheme                   */
 };
 
 /* The largest sum of bytes a connection holds for its peer: what came and was not taken yet. */

@@ -122,6 +122,7 @@ struct rpc_call {
     struct rpc_md md;     /* request or initial metadata */
     struct rpc_md trailers;
     uint64_t deadline_ms; /* on the clock; UINT64_MAX: none */
+    uint64_t opened_ms;
 
     /* Receiving. */
     size_t max_recv;

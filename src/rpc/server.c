@@ -14,6 +14,7 @@
 #define PEER_HELD_MAX (2 * RPC_CONN_HELD_MAX)
 #define SERVER_HELD_MAX (8 * RPC_CONN_HELD_MAX)
 #define STALL_TIMEOUT_MS 120000
+#define REQUEST_TIMEOUT_MS 30000
 
 /* All connections of one address (or of one local user). */
 struct peer {
@@ -272,6 +273,7 @@ static struct rpc_link_config link_config(struct rpc_server *s, struct client_of
             .keepalive_ms = cfg->keepalive_ms,
             .keepalive_timeout_ms = cfg->keepalive_timeout_ms,
             .stall_timeout_ms = STALL_TIMEOUT_MS,
+            .request_timeout_ms = REQUEST_TIMEOUT_MS,
         },
         .open = on_call,
         .closed = on_closed,

@@ -317,6 +317,7 @@ static inline struct rpc_conn_config h2_config(struct h2 *h, enum rpc_role role)
         .keepalive_ms = 60000,
         .keepalive_timeout_ms = 20000,
         .stall_timeout_ms = 120000,
+        .request_timeout_ms = 30000,
     };
 }
 

@@ -305,6 +305,50 @@ static void unary_request_with_two_messages_is_internal(void **state)
     h2_done(&h);
 }
 
+/* Whoever opens a call and keeps to himself what he wants may not hold it for ever. */
+static struct late_case {
+    const char *name;
+    bool message; /* the only message comes, without an end of the stream */
+    bool end;     /* and its end                                         */
+    bool streams; /* the method takes many messages                      */
+    bool expires;
+} lates[] = {
+    { "request_that_never_comes_expires", .expires = true },
+    { "request_without_end_expires_while_more_is_wanted", .message = true, .expires = true },
+    { "request_that_is_whole_does_not_expire", .message = true, .end = true },
+    { "stream_of_messages_does_not_expire", .streams = true },
+};
+
+static void check_late(void **state)
+{
+    const struct late_case *c = *state;
+    struct h2 h = H2_INIT;
+
+    if (!c->streams)
+        h.on_open = single;
+    h2_server(&h);
+    h2_request(&h, 1, 0, "/a.B/C");
+    if (c->message)
+        h2_message(&h, 1, c->end ? H2_END_STREAM : 0, "a");
+    h2_go(&h);
+    for (int s = 0; s < 29; s++) { /* the peer is alive and answers what keepalive asks */
+        h.now_ms += 1000;
+        h2_frame(&h, H2_PING, H2_ACK, 0, "12345678", 8);
+        h2_go(&h);
+        rpc_conn_tick(h.conn);
+        h2_pull(&h);
+    }
+    assert_int_equal(h.closed, 0);
+    h.now_ms += 1000;
+    assert_true(!c->expires || rpc_conn_deadline(h.conn) <= h.now_ms);
+    rpc_conn_tick(h.conn);
+    h2_go(&h);
+    assert_int_equal(h.closed, c->expires);
+    if (c->expires)
+        h2_expect_field(&h, 1, 0, "grpc-status: 4");
+    h2_done(&h);
+}
+
 /* ---------------------------------------------------------------- H2-1 to H2-5 */
 
 static void expect_calm(struct h2 *h)
@@ -851,6 +895,8 @@ int main(void)
         tests[n++] = (struct CMUnitTest)ROW(check_refusal, refusals[i]);
     for (size_t i = 0; i < ARRAY_LEN(messages); i++)
         tests[n++] = (struct CMUnitTest)ROW(check_message, messages[i]);
+    for (size_t i = 0; i < ARRAY_LEN(lates); i++)
+        tests[n++] = (struct CMUnitTest)ROW(check_late, lates[i]);
     for (size_t i = 0; i < ARRAY_LEN(floods); i++)
         tests[n++] = (struct CMUnitTest)ROW(check_flood, floods[i]);
     for (size_t i = 0; i < ARRAY_LEN(hpacks); i++)
