@@ -246,6 +246,8 @@ vm_settings() {
     [ "$KIND" = bin ] || flavour=python
     export MANAGER_QEMU_DISK_IMG_KERNEL_FILE=$BUILD/guest/vmlinux
     export MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=$BUILD/guest/initrd-$flavour.cpio
+    # Plain VMs, whatever the host has: nothing but packages is asked for.
+    export MANAGER_QEMU_ENABLE_SEV_SNP=false MANAGER_QEMU_ENABLE_TDX=false MANAGER_QEMU_ENABLE_GPU=false
     export MANAGER_QEMU_BOOT=fast MANAGER_QEMU_MEMORY_SIZE=512M
     export MANAGER_QEMU_SMP_COUNT=1 MANAGER_QEMU_SMP_MAXCPUS=1 MANAGER_QEMU_HOST_FWD_ADDR=127.0.0.1
     export MANAGER_QEMU_KERNEL_CMDLINE="console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off \

@@ -29,5 +29,5 @@ unit-bins: $(UNIT_BINS) $(FUZZ_REPLAY_BINS) $(O)/e2e-self
 unit: unit-bins
 	@/usr/bin/python3 test/run.py unit --build $(O) $(RUN)
 
-test-run: all unit-bins
+test-run: all unit-bins e2e-bins
 	@/usr/bin/python3 test/run.py unit integration interop --build $(O) $(RUN)

@@ -15,8 +15,9 @@ struct doctor_opts {
     const char *qemu, *boot, *kernel, *initrd, *ovmf_code, *ovmf_vars, *swtpm;
     const char *memory, *port_range, *port_address;
     const char *grpc_host, *http_host, *run_dir, *state_dir;
-    const char *enable_gpu, *gpu_bdf, *host_root;
-    const char *require; /* "", "snp" or "tdx": what VMs have to be */
+    const char *enable_snp, *enable_tdx, *enable_gpu, *gpu_bdf, *host_root;
+    const char *igvm_file, *tdx_file; /* firmware of confidential VMs */
+    const char *require;              /* "", "snp" or "tdx": what VMs have to be */
     bool enable_kvm, swtpm_ek_cert;
     uint64_t grpc_port, http_port;
 };
@@ -26,7 +27,7 @@ struct doctor_opts {
 struct doctor_row {
     const char *what; /* "QEMU" */
     enum doctor_level level;
-    char found[512];
+    char found[1024];
     char fix[768]; /* a command, or ""; never "" unless ok */
 };
 

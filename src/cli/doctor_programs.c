@@ -211,14 +211,36 @@ static bool ask_qemu(struct doctor *d, struct facts *ret)
     return ret->told;
 }
 
+static void look_at_tee_firmware(struct doctor *d, enum host_tee tee)
+{
+    bool snp = tee == HOST_TEE_SNP;
+    const char *path = snp ? d->opts->igvm_file : d->opts->tdx_file;
+    const char *what = snp ? "SNP firmware" : "TDX firmware";
+
+    if (access(path, R_OK) == 0)
+        doctor_add(d, what, DOCTOR_OK, "%s", path);
+    else
+        doctor_fix(doctor_add(d, what, DOCTOR_FAIL, "'%s' is not there, or can't be read", path),
+                   snp ? "export MANAGER_QEMU_IGVM_FILE=<an IGVM file of COCONUT-SVSM>"
+                       : "sudo apt-get install ovmf  # or export MANAGER_QEMU_OVMF_FILE=<OVMF with TDX>");
+}
+
 /* A host without TEEs lacks nothing that VMs under software emulation need, unless one was asked for. */
 static void look_at_tee(struct doctor *d, enum host_tee tee, const char *word,
                         const struct host_qemu_facts *qemu)
 {
-    bool required = strcmp(d->opts->require, word) == 0;
+    const char *wish = tee == HOST_TEE_SNP ? d->opts->enable_snp : d->opts->enable_tdx;
+    bool required = strcmp(d->opts->require, word) == 0 || strcmp(wish, "true") == 0;
     struct host_tee_state state;
 
+    if (!required && strcmp(wish, "false") == 0) {
+        doctor_add(d, host_tee_name(tee), DOCTOR_OK, "not asked for: MANAGER_QEMU_ENABLE_%s is false",
+                   tee == HOST_TEE_SNP ? "SEV_SNP" : "TDX");
+        return;
+    }
     host_tee_look(tee, d->opts->host_root, qemu, &state);
+    if (required || (state.host && state.qemu))
+        look_at_tee_firmware(d, tee);
     if (state.host && state.qemu) {
         doctor_add(d, host_tee_name(tee), DOCTOR_OK, "this host and QEMU %s have it", qemu->version);
         return;

@@ -129,6 +129,9 @@ class Doctor(harness.TestCase):
         self.host("sev_snp", "kvm_amd/parameters/sev_snp", "sev")
         self.fake_qemu(version="10.2.0", tee="snp")
         self.env["MANAGER_QEMU_ENABLE_KVM"] = "true"
+        self.check("SNP firmware", "fail", "'/none' is not there", "MANAGER_QEMU_IGVM_FILE=",
+                   MANAGER_QEMU_IGVM_FILE="/none")
+        self.env["MANAGER_QEMU_IGVM_FILE"] = self.make_file("svsm.igvm", "x")
         rows = self.doctor()
         self.assertEqual(rows["SEV-SNP"]["found"], "this host and QEMU 10.2.0 have it")
         self.assertIn("no flag tdx_host_platform", rows["TDX"]["found"])
@@ -141,10 +144,16 @@ class Doctor(harness.TestCase):
         self.host("sev_snp", "kvm_amd/parameters/sev_snp", "sev")
         self.check("SEV-SNP", "warn", "has no object sev-snp-guest", "MANAGER_QEMU_BIN_PATH=")
         self.assertEqual(self.require("snp", 1)["SEV-SNP"]["level"], "fail")
+        self.check("SEV-SNP", "fail", "has no object sev-snp-guest", "MANAGER_QEMU_BIN_PATH=",
+                   MANAGER_QEMU_ENABLE_SEV_SNP="true")
+        self.check("SEV-SNP", "ok", "is false", "", MANAGER_QEMU_ENABLE_SEV_SNP="false")
 
     def test_required_tee_that_is_not_there(self):
         self.host("fpu")
-        row = self.require("snp", 1)["SEV-SNP"]
+        self.env["MANAGER_QEMU_IGVM_FILE"] = "/none"
+        rows = self.require("snp", 1)
+        self.assertEqual(rows["SNP firmware"]["level"], "fail")
+        row = rows["SEV-SNP"]
         self.assertEqual(row["level"], "fail")
         for text in ("'A CPU' has no flag sev_snp", "/sys/module/kvm_amd/parameters/sev_snp: is not there",
                      "/dev/sev is not there"):

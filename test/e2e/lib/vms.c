@@ -86,9 +86,53 @@ static const char *tool(const char *name, const char *otherwise)
     return value && value[0] ? value : otherwise;
 }
 
+#define PLAIN "MANAGER_QEMU_ENABLE_SEV_SNP=false", "MANAGER_QEMU_ENABLE_TDX=false", "MANAGER_QEMU_ENABLE_GPU=false"
+
+/*
+ * What kind of VM: a plain one that boots fast, also on a host with a TEE,
+ * unless the stories of one are run (make e2e-snp, make e2e-tdx). Firmware of
+ * a TEE takes a packed kernel only, and needs room. The measured boot is that
+ * of plain VMs.
+ */
+static const struct kind {
+    const char *tee;
+    bool fast;
+    const char *kernel;
+    const char *words[5];
+} kinds[] = {
+    { "", true, "vmlinux", { PLAIN, "MANAGER_QEMU_BOOT=fast", "MANAGER_QEMU_MEMORY_SIZE=512M" } },
+    { "snp",
+      false,
+      "vmlinuz",
+      { "MANAGER_QEMU_ENABLE_SEV_SNP=true", "MANAGER_QEMU_ENABLE_TDX=false", "MANAGER_QEMU_ENABLE_GPU=false",
+        "MANAGER_QEMU_CPU=EPYC-v4", "MANAGER_QEMU_MEMORY_SIZE=2048M" } },
+    { "tdx",
+      false,
+      "vmlinuz",
+      { "MANAGER_QEMU_ENABLE_SEV_SNP=false", "MANAGER_QEMU_ENABLE_TDX=true", "MANAGER_QEMU_ENABLE_GPU=false",
+        "MANAGER_QEMU_CPU=host", "MANAGER_QEMU_MEMORY_SIZE=2048M" } },
+};
+
+static const struct kind measured_kind = {
+    "", false, "vmlinuz", { PLAIN, "MANAGER_QEMU_BOOT=measured", "MANAGER_QEMU_MEMORY_SIZE=512M" }
+};
+
+static const struct kind *kind_of_vms(bool measured)
+{
+    const char *tee = getenv("STORY_TEE");
+
+    if (measured)
+        return &measured_kind;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (strcmp(tee ? tee : "", kinds[i].tee) == 0)
+            return &kinds[i];
+    e2e_fail("STORY_TEE is '%s': snp or tdx is wanted", tee);
+}
+
 void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra)
 {
     bool measured = strcmp(flavour, "measured") == 0;
+    const struct kind *kind = kind_of_vms(measured);
     char kernel[2 * E2E_PATH];
     char initrd[2 * E2E_PATH];
     char qemu[E2E_PATH + 64];
@@ -99,16 +143,15 @@ void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra)
     snprintf(run, sizeof(run), "COCOS_RUN_DIR=%s/r", e2e.dir);
     snprintf(state, sizeof(state), "COCOS_STATE_DIR=%s/s", e2e.dir);
     snprintf(kernel, sizeof(kernel), "MANAGER_QEMU_DISK_IMG_KERNEL_FILE=%s/guest/%s", e2e.guest_build,
-             measured ? "vmlinuz" : "vmlinux");
+             kind->kernel);
     snprintf(initrd, sizeof(initrd), "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=%s/guest/initrd-%s.cpio",
              e2e.guest_build, measured ? "minimal" : flavour);
     snprintf(qemu, sizeof(qemu), "MANAGER_QEMU_BIN_PATH=%s", tool("E2E_QEMU", "qemu-system-x86_64"));
-    snprintf(swtpm, sizeof(swtpm), "MANAGER_SWTPM=%s", tool("E2E_SWTPM", "auto"));
+    snprintf(swtpm, sizeof(swtpm), "MANAGER_SWTPM=%s", kind->tee[0] ? "auto" : tool("E2E_SWTPM", "auto"));
     e2e_start(p, "cocos-manager", run, state, kernel, initrd, qemu, swtpm,
-              measured ? measured_cmdline : fast_cmdline,
-              measured ? "MANAGER_QEMU_BOOT=measured" : "MANAGER_QEMU_BOOT=fast", "MANAGER_GRPC_PORT=0",
-              "MANAGER_HTTP_PORT=0", "MANAGER_LOG_LEVEL=debug", "MANAGER_QEMU_MEMORY_SIZE=512M",
-              "MANAGER_QEMU_SMP_COUNT=1", "MANAGER_QEMU_SMP_MAXCPUS=1",
+              kind->fast ? fast_cmdline : measured_cmdline, kind->words[0], kind->words[1], kind->words[2],
+              kind->words[3], kind->words[4], "MANAGER_GRPC_PORT=0", "MANAGER_HTTP_PORT=0",
+              "MANAGER_LOG_LEVEL=debug", "MANAGER_QEMU_SMP_COUNT=1", "MANAGER_QEMU_SMP_MAXCPUS=1",
               "MANAGER_QEMU_HOST_FWD_ADDR=127.0.0.1", extra ? extra : "LANG=C.UTF-8", NULL);
     e2e_line(p, 20000, "\"msg\":\"ready\",\"addr\":\"([^\"]*)\"", e2e.manager, sizeof(e2e.manager));
 }
