@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stage.h"
+#include "host/cgroup.h"
 #include "host/kvm_probe.h"
 #include "host/program.h"
 #include "manager/fleet.h"
@@ -25,6 +26,8 @@ struct program {
     struct daemon daemon;
     struct mgr_host_facts facts;
     struct mgr_vm_host host;
+    struct mgr_memory memory;
+    char cgroup_base[HOST_CGROUP_MAX];
     char vms_dir[MGR_PATH_MAX];
     char qemu[PATH_MAX]; /* the program, absolute */
     int state_fd;
@@ -195,6 +198,7 @@ static bool prepare(struct program *p, struct err *e)
 {
     CLEANUP(fd_done) int vms_fd = -1;
     CLEANUP(mem_done) char *records = mem_format(e, "%s/manager", p->settings.state_dir);
+    struct err no_cgroup = ERR_INIT;
     int n = snprintf(p->vms_dir, sizeof(p->vms_dir), "%s/vms", p->settings.run_dir);
 
     if (!records || !mgr_qemu_args_check(&p->settings, e))
@@ -205,10 +209,17 @@ static bool prepare(struct program *p, struct err *e)
         return false;
     if (!mgr_uuid(p->instance_id, e) || !stage_sweep(p->state_fd, e))
         return false;
+    if (!host_cgroup_own(p->cgroup_base, &no_cgroup)) {
+        p->cgroup_base[0] = '\0';
+        log_info("VMs get no cgroups of their own: %s", err_text(&no_cgroup));
+    }
+    p->memory.root = p->settings.insecure_host_root;
     p->host = (struct mgr_vm_host){
         .loop = &p->daemon.loop,
         .clock = clock_system(),
         .settings = &p->settings,
+        .memory = &p->memory,
+        .cgroup_base = p->cgroup_base,
         .vms_dir = p->vms_dir,
         .records_fd = p->state_fd,
         .cpu = "",

@@ -140,12 +140,18 @@ static bool watch(uv_loop_t *loop, pid_t pid, bool ours, mgr_process_exit_fn on_
     return true;
 }
 
+/* Why there was no exec, for the parent. */
+static void tell_parent(int fd, int code)
+{
+    if (write(fd, &code, sizeof(code)) < 0)
+        _exit(126);
+}
+
 /* The child's side: only what is safe between fork and exec. */
-static void become(char *const *argv, char *const *env, int log_fd, int tell_fd)
+static void become(char *const *argv, char *const *env, int log_fd, int cgroup_fd, int tell_fd)
 {
     sigset_t none;
     int null = open("/dev/null", O_RDONLY);
-    int code;
 
     /* Our handlers write into a pipe of the loop, which is still shared here. */
     for (int number = 1; number < NSIG; number++)
@@ -153,6 +159,11 @@ static void become(char *const *argv, char *const *env, int log_fd, int tell_fd)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
+    /* Before exec, so that nothing it starts is outside. */
+    if (cgroup_fd >= 0 && write(cgroup_fd, "0", 1) != 1) {
+        tell_parent(tell_fd, errno);
+        _exit(127);
+    }
     if (null >= 0 && dup2(null, 0) >= 0 && dup2(log_fd, 1) >= 0 && dup2(log_fd, 2) >= 0 &&
         dup2(tell_fd, 3) >= 0) {
         fcntl(3, F_SETFD, FD_CLOEXEC);
@@ -161,14 +172,12 @@ static void become(char *const *argv, char *const *env, int log_fd, int tell_fd)
         execvp(argv[0], argv);
         tell_fd = 3;
     }
-    code = errno;
-    if (write(tell_fd, &code, sizeof(code)) < 0)
-        _exit(126);
+    tell_parent(tell_fd, errno);
     _exit(127);
 }
 
-bool mgr_process_spawn(uv_loop_t *loop, char *const *argv, int log_fd, mgr_process_exit_fn on_exit, void *ctx,
-                       struct mgr_process **ret, struct err *e)
+bool mgr_process_spawn(uv_loop_t *loop, char *const *argv, int log_fd, int cgroup_fd,
+                       mgr_process_exit_fn on_exit, void *ctx, struct mgr_process **ret, struct err *e)
 {
     static char *const env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                  "HOME=/", "LANG=C.UTF-8", NULL };
@@ -185,7 +194,7 @@ bool mgr_process_spawn(uv_loop_t *loop, char *const *argv, int log_fd, mgr_proce
     pid_t pid = fork();
 
     if (pid == 0)
-        become(argv, env, log_fd, tell[1]);
+        become(argv, env, log_fd, cgroup_fd, tell[1]);
     code = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(tell[1]);

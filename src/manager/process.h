@@ -31,12 +31,13 @@ struct mgr_process_id {
 
 /*
  * Starts argv[0] (looked up on PATH) in a session of its own, stdin from
- * /dev/null, stdout and stderr to log_fd (borrowed), all other descriptors
- * closed, the environment PATH and HOME only. on_exit comes once, on the loop.
+ * /dev/null, stdout and stderr to log_fd (borrowed), in the cgroup whose
+ * cgroup.procs is cgroup_fd (borrowed; -1: in ours), all other descriptors closed, the environment PATH and HOME only. on_exit comes once, on the loop.
  * MISSING and DENIED as for exec.
  */
-bool mgr_process_spawn(uv_loop_t *loop, char *const *argv, int log_fd, mgr_process_exit_fn on_exit, void *ctx,
-                       struct mgr_process **ret, struct err *e) MUST_CHECK;
+bool mgr_process_spawn(uv_loop_t *loop, char *const *argv, int log_fd, int cgroup_fd,
+                       mgr_process_exit_fn on_exit, void *ctx, struct mgr_process **ret,
+                       struct err *e) MUST_CHECK;
 
 /* Watches a process another manager started. MISSING when it is gone or the pid is another's now. */
 bool mgr_process_adopt(uv_loop_t *loop, const struct mgr_process_id *id, mgr_process_exit_fn on_exit,

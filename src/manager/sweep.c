@@ -10,6 +10,8 @@
 
 #include "base/stage.h"
 #include "base/text.h"
+#include "host/cgroup.h"
+#include "manager/record.h"
 
 #define CMDLINE_MAX ((size_t)256 * 1024)
 #define END_WAIT_MS 5000
@@ -73,6 +75,26 @@ static unsigned kill_all(const char *dir)
     return killed;
 }
 
+bool mgr_sweep_cgroup(const char *dir, const char *id, struct err *e)
+{
+    CLEANUP(buf_done) struct buf note = BUF_INIT(HOST_CGROUP_MAX);
+    char path[DIR_MAX + 16];
+    char want[MGR_ID_LEN + 16];
+
+    snprintf(path, sizeof(path), "%.*s/" MGR_CGROUP_NOTE, DIR_MAX, dir);
+    snprintf(want, sizeof(want), "/" MGR_CGROUP_PREFIX "%.*s", MGR_ID_LEN, id);
+    if (access(path, F_OK) != 0)
+        return true;
+    if (!stage_read_file(path, &note, e))
+        return false;
+    if (!slice_starts(buf_slice(&note), "/") || !slice_ends(buf_slice(&note), want))
+        return err_fail(e, ERR_KIND_INVALID, "%s: the name of this VM's cgroup is wanted", path);
+
+    const char *name = buf_str(&note, e);
+
+    return name && host_cgroup_remove(name, END_WAIT_MS, e);
+}
+
 bool mgr_sweep_vm(const char *vms_dir, const char *id, unsigned *ret_killed, struct err *e)
 {
     CLEANUP(fd_done) int fd = open(vms_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -84,7 +106,8 @@ bool mgr_sweep_vm(const char *vms_dir, const char *id, unsigned *ret_killed, str
     if (fd < 0)
         return err_fail_os(e, "open %s", vms_dir);
     *ret_killed = kill_all(dir);
-    return stage_remove_tree(fd, id, e) || err_wrap(e, "remove what is left of VM %s", id);
+    return (mgr_sweep_cgroup(dir, id, e) && stage_remove_tree(fd, id, e)) ||
+           err_wrap(e, "remove what is left of VM %s", id);
 }
 
 bool mgr_sweep(const char *vms_dir, bool (*keep)(const char *id, void *ctx),

@@ -56,6 +56,11 @@ uint64_t mgr_vm_age_ms(const struct mgr_vm *vm)
     return clock_mono_ms(vm->host->clock) - vm->record.created_mono_ms;
 }
 
+size_t mgr_vm_failed_step(const struct mgr_vm *vm)
+{
+    return vm->failed;
+}
+
 bool mgr_vm_console(const struct mgr_vm *vm, size_t max, struct buf *out, struct err *e)
 {
     return !vm->console || mgr_ring_tail(mgr_console_ring(vm->console), max, out, e);
@@ -90,6 +95,7 @@ static void free_vm(uv_handle_t *h)
     if (vm->request)
         pb_free(&vm->request->base);
     fd_done(&vm->log_fd);
+    fd_done(&vm->cgroup_fd);
     buf_done(&vm->disk.said);
     mem_free(vm);
 }
@@ -108,6 +114,7 @@ static void let_go(struct mgr_vm *vm)
     vm->qemu = NULL;
     vm->swtpm = NULL;
     vm->disk.child = NULL;
+    mgr_memory_release(vm->host->memory, &vm->claim);
     uv_close((uv_handle_t *)&vm->timer, free_vm);
     uv_close((uv_handle_t *)&vm->grace, free_vm);
 }
@@ -231,6 +238,7 @@ void mgr_vm_fail(struct mgr_vm *vm, const struct err *why)
     mgr_vm_timer(vm, 0, NULL);
     if (vm->step >= mgr_vm_step_count)
         vm->step = mgr_vm_step_count - 1;
+    vm->failed = vm->step;
     snprintf(vm->cause, sizeof(vm->cause), "%s", err_text(why));
     add_console(vm);
     err_fail(&vm->why, why->kind, "%s", vm->cause);
@@ -250,6 +258,7 @@ void mgr_vm_remove(struct mgr_vm *vm, const char *cause)
     mgr_vm_timer(vm, 0, NULL);
     if (vm->step >= mgr_vm_step_count)
         vm->step = mgr_vm_step_count - 1;
+    vm->failed = vm->step;
     snprintf(vm->cause, sizeof(vm->cause), "%s", cause);
     vm->why = why;
     unwind(vm);
@@ -380,6 +389,7 @@ static struct mgr_vm *new_vm(const struct mgr_vm_host *host, const struct mgr_vm
     vm->ctx = ctx;
     vm->port = (struct mgr_port)MGR_PORT_INIT;
     vm->log_fd = -1;
+    vm->cgroup_fd = -1;
     vm->disk.said = (struct buf)BUF_INIT(MGR_DISK_SAID_MAX);
     vm->tpm.said = (struct buf)BUF_INIT(MGR_TPM_SAID_MAX);
     vm->tpm.fd = -1;
@@ -446,11 +456,16 @@ bool mgr_vm_adopt(const struct mgr_vm_host *host, const struct mgr_record *recor
 {
     struct mgr_vm *vm = new_vm(host, events, ctx, e);
     struct err tpm_why = ERR_INIT;
+    struct err ignored = ERR_INIT;
+    uint64_t bytes;
 
     if (!vm)
         return false;
     *ret = vm;
     vm->record = *record;
+    if (mgr_memory_bytes(host->settings->qemu.memory_size, &bytes,
+                         &ignored)) /* it was checked at the start */
+        mgr_memory_hold(host->memory, &vm->claim, bytes, record->qemu.pid);
     vm->adopted = true;
     vm->told = true;
     vm->state = MGR_VM_RUNNING;

@@ -10,6 +10,7 @@
 #define MANAGER_VM_H
 
 #include "base/clock.h"
+#include "manager/memory.h"
 #include "manager/qemu_args.h"
 #include "manager/record.h"
 #include "proto/manager.pb-c.h"
@@ -25,7 +26,9 @@ struct mgr_vm_host {
     uv_loop_t *loop;
     const struct clock *clock;
     const struct mgr_settings *settings;
-    const char *vms_dir; /* absolute; each VM gets a directory beneath it */
+    struct mgr_memory *memory; /* promised to VMs, of all of them */
+    const char *cgroup_base;   /* where cgroups of VMs are made, "" nowhere */
+    const char *vms_dir;       /* absolute; each VM gets a directory beneath it */
     int records_fd;
     const char *cpu;     /* instead of the settings', "" theirs */
     const char *swtpm;   /* program, "" none                    */
@@ -80,6 +83,11 @@ bool mgr_vm_console(const struct mgr_vm *vm, size_t max, struct buf *out, struct
 
 /* The command line it was started with, "" for one that was adopted. */
 const struct mgr_argv *mgr_vm_argv(const struct mgr_vm *vm);
+
+/* For `created` with a reason: the place in the order of the step that failed, or was to come next. */
+size_t mgr_vm_failed_step(const struct mgr_vm *vm);
+
+#define MGR_STEPS_MAX 24 /* at most so many steps */
 
 /* The name of a step, by its place in the order; NULL behind the last one. For tests that fail each of them. */
 const char *mgr_vm_step_name(size_t place);

@@ -55,7 +55,8 @@ struct mgr_vm {
     void *ctx;
     struct mgr_record record; /* id, directory, port, processes */
     enum mgr_vm_state state;
-    size_t step; /* the one that runs or is undone            */
+    size_t step;   /* the one that runs or is undone            */
+    size_t failed; /* the one that failed                         */
     bool unwinding;
     bool told; /* `created` was called                      */
     bool adopted;
@@ -76,8 +77,10 @@ struct mgr_vm {
     struct qmp *qmp;
     struct mgr_console *console;
     int log_fd;
-    uv_timer_t timer; /* deadlines of steps; later the TTL */
-    uv_timer_t grace; /* swtpm has ended in order: QEMU's own end is awaited */
+    int cgroup_fd;          /* a process that writes 0 to it is in the VM's cgroup; -1 none */
+    struct mgr_claim claim; /* its memory */
+    uv_timer_t timer;       /* deadlines of steps; later the TTL */
+    uv_timer_t grace;       /* swtpm has ended in order: QEMU's own end is awaited */
     unsigned open_timers;
     uint64_t stop_by_ms; /* when a guest that was asked to end must have ended */
     bool graceful;       /* the guest is asked before QEMU is killed */
@@ -99,6 +102,15 @@ void mgr_vm_timer(struct mgr_vm *vm, uint64_t ms, uv_timer_cb then);
 
 /* Connects QMP and then the console; used by the step and when adopting. */
 bool mgr_vm_attach(struct mgr_vm *vm, struct err *e) MUST_CHECK;
+
+/* The steps "admission", with its undo, and "space": vm_admit.c. */
+enum step_result mgr_vm_check_space(struct mgr_vm *vm, struct err *e);
+enum step_result mgr_vm_admit(struct mgr_vm *vm, struct err *e);
+enum step_result mgr_vm_dismiss(struct mgr_vm *vm);
+
+/* The step "cgroup" and its undo: vm_cgroup.c. */
+enum step_result mgr_vm_cgroup_make(struct mgr_vm *vm, struct err *e);
+enum step_result mgr_vm_cgroup_remove(struct mgr_vm *vm);
 
 /* The step "disk" and its undo: vm_disk.c. */
 enum step_result mgr_vm_disk_copy(struct mgr_vm *vm, struct err *e);

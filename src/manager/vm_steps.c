@@ -21,41 +21,6 @@
 /* The longest name of a socket in the directory, with its slash; sun_path holds 108 bytes. */
 #define SOCKET_NAME_MAX 12
 
-/* ----------------------------------------------------------------- admission */
-
-static bool memory_available(uint64_t *ret, struct err *e)
-{
-    CLEANUP(buf_done) struct buf text = BUF_INIT(16384);
-    const char *all;
-    const char *line;
-
-    if (!stage_read_file("/proc/meminfo", &text, e))
-        return false;
-    all = buf_str(&text, e);
-    line = all ? strstr(all, "MemAvailable:") : NULL;
-    if (!line)
-        return err_fail(e, ERR_KIND_INTERNAL, "/proc/meminfo has no MemAvailable");
-    *ret = strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
-    return true;
-}
-
-static enum step_result admit(struct mgr_vm *vm, struct err *e)
-{
-    const char *size = vm->host->settings->qemu.memory_size;
-    uint64_t want = 0;
-    uint64_t have = 0;
-
-    if (!mgr_memory_bytes(size, &want, e) || !memory_available(&have, e))
-        return STEP_FAILED;
-    if (want > have) {
-        err_fail(e, ERR_KIND_LIMIT,
-                 "a VM has %s of memory (MANAGER_QEMU_MEMORY_SIZE), %llu MiB are free on this host", size,
-                 (unsigned long long)(have >> 20));
-        return STEP_FAILED;
-    }
-    return STEP_DONE;
-}
-
 /* ----------------------------------------------------------------- directory */
 
 static enum step_result make_directory(struct mgr_vm *vm, struct err *e)
@@ -214,9 +179,11 @@ static enum step_result start_qemu(struct mgr_vm *vm, struct err *e)
     if (h->swtpm[0])
         mgr_vm_path(vm, "tpm.sock", tpm);
     if (!mgr_qemu_argv(h->settings, &l, &vm->argv, e) ||
-        !mgr_process_spawn(h->loop, vm->argv.at, vm->log_fd, mgr_vm_qemu_ended, vm, &vm->qemu, e))
+        !mgr_process_spawn(h->loop, vm->argv.at, vm->log_fd, vm->cgroup_fd, mgr_vm_qemu_ended, vm, &vm->qemu,
+                           e))
         return STEP_FAILED;
     vm->record.qemu = mgr_process_id(vm->qemu);
+    vm->claim.pid = vm->record.qemu.pid;
     log_info("VM %s: qemu runs as process %d", vm->record.id, (int)vm->record.qemu.pid);
     return STEP_DONE;
 }
@@ -390,12 +357,14 @@ static enum step_result run(struct mgr_vm *vm, struct err *e)
  * next manager ends what it finds of it by its directory (sweep.h).
  */
 const struct vm_step mgr_vm_steps[] = {
-    { "admission", admit, NULL },
+    { "admission", mgr_vm_admit, mgr_vm_dismiss },
+    { "space", mgr_vm_check_space, NULL },
     { "directory", make_directory, remove_directory },
     { "shares", write_shares, NULL },
     { "port", take_port, release_port },
     { "firmware", copy_firmware, NULL },
     { "disk", mgr_vm_disk_copy, mgr_vm_disk_stop },
+    { "cgroup", mgr_vm_cgroup_make, mgr_vm_cgroup_remove },
     { "tpm", mgr_vm_tpm_start, mgr_vm_tpm_stop },
     { "qemu", start_qemu, stop_qemu },
     { "attach", attach, NULL },
@@ -403,6 +372,7 @@ const struct vm_step mgr_vm_steps[] = {
     { "record", write_record, remove_record }, /* one a line: the order is the point */
 };
 const size_t mgr_vm_step_count = ARRAY_LEN(mgr_vm_steps);
+_Static_assert(ARRAY_LEN(mgr_vm_steps) <= MGR_STEPS_MAX, "MGR_STEPS_MAX is too small");
 
 const char *mgr_vm_step_name(size_t place)
 {

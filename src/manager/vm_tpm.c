@@ -206,7 +206,8 @@ static enum step_result start_swtpm(struct mgr_vm *vm, struct err *e)
     mgr_vm_path(vm, "tpm.sock", socket_path);
     snprintf(state_arg, sizeof(state_arg), "dir=%s", state);
     snprintf(ctrl_arg, sizeof(ctrl_arg), "type=unixio,path=%s", socket_path);
-    if (!mgr_process_spawn(vm->host->loop, argv, vm->log_fd, mgr_vm_swtpm_ended, vm, &vm->swtpm, e)) {
+    if (!mgr_process_spawn(vm->host->loop, argv, vm->log_fd, vm->cgroup_fd, mgr_vm_swtpm_ended, vm,
+                           &vm->swtpm, e)) {
         err_wrap(e, "software TPM");
         return STEP_FAILED;
     }

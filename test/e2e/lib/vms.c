@@ -86,7 +86,8 @@ static const char *tool(const char *name, const char *otherwise)
     return value && value[0] ? value : otherwise;
 }
 
-#define PLAIN "MANAGER_QEMU_ENABLE_SEV_SNP=false", "MANAGER_QEMU_ENABLE_TDX=false", "MANAGER_QEMU_ENABLE_GPU=false"
+#define PLAIN \
+    "MANAGER_QEMU_ENABLE_SEV_SNP=false", "MANAGER_QEMU_ENABLE_TDX=false", "MANAGER_QEMU_ENABLE_GPU=false"
 
 /*
  * What kind of VM: a plain one that boots fast, also on a host with a TEE,
@@ -95,26 +96,22 @@ static const char *tool(const char *name, const char *otherwise)
  * of plain VMs.
  */
 static const struct kind {
-    const char *tee;
-    bool fast;
-    const char *kernel;
+    const char *tee, *kernel;
     const char *words[5];
 } kinds[] = {
-    { "", true, "vmlinux", { PLAIN, "MANAGER_QEMU_BOOT=fast", "MANAGER_QEMU_MEMORY_SIZE=512M" } },
+    { "", "vmlinux", { PLAIN, "MANAGER_QEMU_BOOT=fast", "MANAGER_QEMU_MEMORY_SIZE=512M" } },
     { "snp",
-      false,
       "vmlinuz",
       { "MANAGER_QEMU_ENABLE_SEV_SNP=true", "MANAGER_QEMU_ENABLE_TDX=false", "MANAGER_QEMU_ENABLE_GPU=false",
         "MANAGER_QEMU_CPU=EPYC-v4", "MANAGER_QEMU_MEMORY_SIZE=2048M" } },
     { "tdx",
-      false,
       "vmlinuz",
       { "MANAGER_QEMU_ENABLE_SEV_SNP=false", "MANAGER_QEMU_ENABLE_TDX=true", "MANAGER_QEMU_ENABLE_GPU=false",
         "MANAGER_QEMU_CPU=host", "MANAGER_QEMU_MEMORY_SIZE=2048M" } },
 };
 
 static const struct kind measured_kind = {
-    "", false, "vmlinuz", { PLAIN, "MANAGER_QEMU_BOOT=measured", "MANAGER_QEMU_MEMORY_SIZE=512M" }
+    "", "vmlinuz", { PLAIN, "MANAGER_QEMU_BOOT=measured", "MANAGER_QEMU_MEMORY_SIZE=512M" }
 };
 
 static const struct kind *kind_of_vms(bool measured)
@@ -149,7 +146,7 @@ void e2e_manager(struct e2e_process *p, const char *flavour, const char *extra)
     snprintf(qemu, sizeof(qemu), "MANAGER_QEMU_BIN_PATH=%s", tool("E2E_QEMU", "qemu-system-x86_64"));
     snprintf(swtpm, sizeof(swtpm), "MANAGER_SWTPM=%s", kind->tee[0] ? "auto" : tool("E2E_SWTPM", "auto"));
     e2e_start(p, "cocos-manager", run, state, kernel, initrd, qemu, swtpm,
-              kind->fast ? fast_cmdline : measured_cmdline, kind->words[0], kind->words[1], kind->words[2],
+              measured ? measured_cmdline : fast_cmdline, kind->words[0], kind->words[1], kind->words[2],
               kind->words[3], kind->words[4], "MANAGER_GRPC_PORT=0", "MANAGER_HTTP_PORT=0",
               "MANAGER_LOG_LEVEL=debug", "MANAGER_QEMU_SMP_COUNT=1", "MANAGER_QEMU_SMP_MAXCPUS=1",
               "MANAGER_QEMU_HOST_FWD_ADDR=127.0.0.1", extra ? extra : "LANG=C.UTF-8", NULL);

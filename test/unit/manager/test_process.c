@@ -56,7 +56,7 @@ static struct mgr_process *start(struct fixture *f, const char *script, struct w
     struct mgr_process *p = NULL;
     struct err e = ERR_INIT;
 
-    if (!mgr_process_spawn(&f->loop, argv, f->log_fd, on_exit_of, w, &p, &e))
+    if (!mgr_process_spawn(&f->loop, argv, f->log_fd, -1, on_exit_of, w, &p, &e))
         fail_msg("%s", err_text(&e));
     return p;
 }
@@ -139,7 +139,7 @@ static void program_that_is_not_there_is_MISSING(void **state)
     struct mgr_process *p = NULL;
     struct err e = ERR_INIT;
 
-    assert_false(mgr_process_spawn(&f->loop, argv, f->log_fd, on_exit_of, NULL, &p, &e));
+    assert_false(mgr_process_spawn(&f->loop, argv, f->log_fd, -1, on_exit_of, NULL, &p, &e));
     assert_int_equal(e.kind, ERR_KIND_MISSING);
     assert_string_equal(err_text(&e), "start /nonexistent/qemu: No such file or directory");
 }

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/stage.h"
+#include "host/cgroup.h"
 #include "manager/ports.h"
 #include "manager/sweep.h"
 #include "manager/vm_int.h"
@@ -28,6 +29,8 @@ struct fixture {
     struct mgr_settings settings;
     struct config_values values;
     struct mgr_vm_host host;
+    struct mgr_memory memory;
+    char cgroup_base[HOST_CGROUP_MAX]; /* "" where none can be made */
     char dir[MGR_PATH_MAX];
     int records_fd;
     const char *fail_step; /* NULL none */
@@ -141,11 +144,17 @@ static int set_up(void **state)
     uv_pipe_init(&f.loop, &first, 0);
     uv_close((uv_handle_t *)&first, NULL);
     uv_run(&f.loop, UV_RUN_DEFAULT);
+    if (!host_cgroup_own(f.cgroup_base, &e))
+        f.cgroup_base[0] = '\0';
+    err_clear(&e);
+    f.memory.root = "";
     f.clock = (struct clock){ fake_mono, no_wall, &f };
     f.host = (struct mgr_vm_host){
         .loop = &f.loop,
         .clock = &f.clock,
         .settings = &f.settings,
+        .memory = &f.memory,
+        .cgroup_base = f.cgroup_base,
         .vms_dir = f.dir,
         .records_fd = f.records_fd,
         .cpu = "",
@@ -176,15 +185,26 @@ static size_t open_fds(void)
     return scratch_count("/proc/self/fd");
 }
 
-/* Nothing of any VM is left: no process, file, port or record. */
+/* The cgroup of the VM that is recorded; false when there are none here. */
+static bool cgroup_of(const struct fixture *f, char *ret, size_t len)
+{
+    snprintf(ret, len, "%s/" MGR_CGROUP_PREFIX "%s", f->cgroup_base, f->record.id);
+    return f->cgroup_base[0] != '\0';
+}
+
+/* Nothing of any VM is left: no process, file, port, memory, cgroup or record. */
 static void assert_clean(struct fixture *f)
 {
     struct mgr_port p = MGR_PORT_INIT;
+    char path[HOST_CGROUP_MAX + 64];
     struct err e = ERR_INIT;
 
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(scratch_count("vms"), 0);
     assert_int_equal(scratch_count("records"), 0);
+    assert_null(f->memory.first);
+    if (cgroup_of(f, path, sizeof(path)))
+        assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child, not even a zombie */
     assert_true(mgr_port_take("127.0.0.1", FIRST, FIRST, &p, &e));
     mgr_port_release(&p);
@@ -258,6 +278,92 @@ static void vm_runs_is_asked_to_end_and_leaves_nothing(void **state)
     assert_string_equal(f->cause, "enough");
     assert_clean(f);
     assert_int_equal(open_fds(), before);
+}
+
+/* Names of processes in a cgroup, as numbers. */
+static bool is_in(const char *cgroup, pid_t pid)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
+    char path[HOST_CGROUP_MAX + 96];
+    struct slice left;
+    char want[16];
+
+    snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+    snprintf(want, sizeof(want), "%d", (int)pid);
+    scratch_read(path, &text);
+    for (left = buf_slice(&text); left.len; left = slice_after(left, slice_find(left, '\n') + 1))
+        if (slice_equal_str(slice_first(left, slice_find(left, '\n')), want))
+            return true;
+    return false;
+}
+
+static void both_processes_are_in_the_cgroup_of_the_vm(void **state)
+{
+    struct fixture *f = *state;
+    char path[HOST_CGROUP_MAX + 64];
+
+    if (!cgroup_of(f, path, sizeof(path))) {
+        print_message("skipped: needs a cgroup (version 2) that may be written to\n");
+        skip();
+    }
+    create_running(f, 0);
+    cgroup_of(f, path, sizeof(path));
+    assert_true(is_in(path, f->record.qemu.pid));
+    assert_true(is_in(path, f->record.swtpm.pid));
+    mgr_vm_remove(f->vm, "enough");
+    loop_until(&f->loop, &f->ended);
+    assert_clean(f);
+}
+
+/* kill -9 of the manager between two steps: the next one finds all by the directory. */
+static void sweep_kills_by_the_cgroup(void **state)
+{
+    struct fixture *f = *state;
+    char path[HOST_CGROUP_MAX + 64];
+    unsigned killed;
+    int fd;
+    int status;
+    struct err e = ERR_INIT;
+    pid_t pid;
+
+    snprintf(f->record.id, sizeof(f->record.id), "%s", "00000000-0000-4000-8000-000000000001");
+    if (!cgroup_of(f, path, sizeof(path))) {
+        print_message("skipped: needs a cgroup (version 2) that may be written to\n");
+        skip();
+    }
+    assert_int_equal(scratch_sh("mkdir vms/00000000-0000-4000-8000-000000000001"), 0);
+    scratch_write("vms/00000000-0000-4000-8000-000000000001/cgroup", slice_of_str(path), 0600);
+    assert_true(host_cgroup_make(path, &fd, &e));
+    pid = fork(); /* nothing in its arguments tells whose it is */
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    assert_true(dprintf(fd, "%d", (int)pid) > 0);
+    close(fd);
+    if (!mgr_sweep_vm(f->dir, f->record.id, &killed, &e))
+        fail_msg("%s", err_text(&e));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    assert_clean(f);
+}
+
+/* A note is no licence to kill: only the cgroup that is named after the VM is touched. */
+static void sweep_touches_no_other_cgroup(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const notes[] = { "/sys/fs/cgroup", "cocos-vm-00000000-0000-4000-8000-000000000001",
+                                         "", "/sys/fs/cgroup/cocos-vm-00000000-0000-4000-8000-000000000002" };
+    struct err e = ERR_INIT;
+
+    for (size_t i = 0; i < ARRAY_LEN(notes); i++) {
+        err_clear(&e);
+        scratch_write("cgroup", slice_of_str(notes[i]), 0600);
+        assert_false(mgr_sweep_cgroup(".", "00000000-0000-4000-8000-000000000001", &e));
+        assert_int_equal(e.kind, ERR_KIND_INVALID);
+    }
+    assert_int_equal(scratch_sh("rm cgroup"), 0);
+    assert_clean(f);
 }
 
 static void MG_4_failure_behind_each_step_leaves_nothing(void **state)
@@ -636,7 +742,10 @@ static void MG_10_ttl_goes_on_behind_a_restart(void **state)
 int main(int argc, char **argv)
 {
     int code = 0;
-    struct CMUnitTest tests[16 + ARRAY_LEN(faults) + ARRAY_LEN(tpm_faults)] = {
+    struct CMUnitTest tests[19 + ARRAY_LEN(faults) + ARRAY_LEN(tpm_faults)] = {
+        VM_TEST(both_processes_are_in_the_cgroup_of_the_vm),
+        VM_TEST(sweep_kills_by_the_cgroup),
+        VM_TEST(sweep_touches_no_other_cgroup),
         VM_TEST(vm_runs_is_asked_to_end_and_leaves_nothing),
         VM_TEST(MG_4_failure_behind_each_step_leaves_nothing),
         VM_TEST(MG_7_killed_qemu_is_told_with_the_last_lines),
@@ -654,7 +763,7 @@ int main(int argc, char **argv)
         VM_TEST(MG_5_recycled_pid_is_not_signalled_and_the_vm_is_found_by_its_directory),
         VM_TEST(MG_10_ttl_goes_on_behind_a_restart),
     };
-    size_t count = 16;
+    size_t count = 19;
 
     if (fake_run(argc, argv, &code))
         return code;
