@@ -17,8 +17,9 @@ struct member {
     struct member *next;
     struct mgr_fleet *fleet;
     struct mgr_vm *vm;
-    struct rpc_call *creating; /* waits for CreateVm's answer */
-    struct rpc_call *removing; /* waits for RemoveVm's        */
+    struct rpc_call *creating;         /* waits for CreateVm's answer */
+    struct rpc_call *removing;         /* waits for RemoveVm's        */
+    uint64_t creating_ms, removing_ms; /* since when            */
 };
 
 struct mgr_fleet {
@@ -96,12 +97,20 @@ static void refuse(struct rpc_call *c, const struct err *why)
     rpc_call_finishf(c, RPC_UNKNOWN, "%s", err_text(why));
 }
 
-static void note_failure(struct mgr_fleet *f, const struct err *why)
+static void note_failure(struct mgr_fleet *f, size_t step, const struct err *why)
 {
     f->figures.create_failed++;
     f->figures.failed_by_kind[why->kind]++;
-    snprintf(f->figures.last_error, sizeof(f->figures.last_error), "%.*s",
-             (int)sizeof(f->figures.last_error) - 1, err_text(why));
+    f->figures.failed_at[step].count++;
+    f->figures.failed_at[step].at_mono_ms = clock_mono_ms(f->host->clock);
+    snprintf(f->figures.failed_at[step].text, sizeof(f->figures.failed_at[step].text), "%.*s",
+             (int)sizeof(f->figures.failed_at[step].text) - 1, err_text(why));
+}
+
+static void note_call(struct mgr_fleet *f, enum mgr_method method, uint64_t began_ms)
+{
+    f->figures.calls[method].count++;
+    f->figures.calls[method].seconds += (double)(clock_mono_ms(f->host->clock) - began_ms) / 1000;
 }
 
 static void answer_created(struct rpc_call *c, const struct mgr_vm *vm)
@@ -123,9 +132,11 @@ static void on_created(struct mgr_vm *vm, const struct err *why, void *ctx)
     uint64_t took = mgr_vm_age_ms(vm);
 
     m->creating = NULL;
+    if (c)
+        note_call(f, MGR_METHOD_RUN, m->creating_ms);
     if (why) {
         log_error("VM %s could not be made: %s", mgr_vm_id(vm), err_text(why));
-        note_failure(f, why);
+        note_failure(f, mgr_vm_failed_step(vm), why);
         if (c)
             refuse(c, why);
         return;
@@ -150,8 +161,10 @@ static void on_ended(struct mgr_vm *vm, const char *cause, void *ctx)
 
     log_info("VM %s ended: %s", mgr_vm_id(vm), cause);
     f->figures.ended++;
-    if (m->removing)
+    if (m->removing) {
+        note_call(f, MGR_METHOD_STOP, m->removing_ms);
         rpc_answer(m->removing, &empty.base);
+    }
     drop(m);
     if (f->freed && !f->members)
         f->freed(f->freed_ctx);
@@ -195,7 +208,10 @@ static void create_vm(struct rpc_call *c, struct slice request, void *service)
         return;
     }
     if (max && count(f) >= max) {
-        rpc_call_finishf(c, RPC_UNKNOWN, "maximum number of VMs exceeded");
+        err_fail(&e, ERR_KIND_LIMIT, "maximum number of VMs exceeded");
+        note_failure(f, 0, &e);
+        note_call(f, MGR_METHOD_RUN, clock_mono_ms(f->host->clock));
+        refuse(c, &e);
         return;
     }
     m = add(f, &e);
@@ -204,9 +220,10 @@ static void create_vm(struct rpc_call *c, struct slice request, void *service)
         return;
     }
     m->creating = c;
+    m->creating_ms = clock_mono_ms(f->host->clock);
     rpc_call_on(c, &call_events, f);
     if (!mgr_vm_create(f->host, req, ttl_ms, &vm_events, m, &m->vm, &e)) {
-        note_failure(f, &e);
+        note_failure(f, 0, &e);
         drop(m);
         refuse(c, &e);
     }
@@ -229,6 +246,7 @@ static void remove_vm(struct rpc_call *c, struct slice request, void *service)
         rpc_call_finishf(c, RPC_UNKNOWN, "VM %s is being removed already", req->cvm_id);
     } else {
         m->removing = c;
+        m->removing_ms = clock_mono_ms(f->host->clock);
         rpc_call_on(c, &call_events, f);
         mgr_vm_remove(m->vm, "its removal was asked for");
     }
@@ -243,6 +261,7 @@ static void cvm_info(struct rpc_call *c, struct slice request, void *service)
     Manager__CVMInfoReq *req = (Manager__CVMInfoReq *)pb_decode(&manager__cvminfo_req__descriptor, request,
                                                                 NULL, &e);
     Manager__CVMInfoRes res = MANAGER__CVMINFO_RES__INIT;
+    uint64_t began_ms = clock_mono_ms(f->host->clock);
 
     if (!req) {
         rpc_call_finishf(c, RPC_INVALID_ARGUMENT, "%s", err_text(&e));
@@ -253,6 +272,7 @@ static void cvm_info(struct rpc_call *c, struct slice request, void *service)
     res.cpu_num = (int32_t)s->qemu.smp_count;
     res.cpu_type = (char *)(f->host->cpu[0] ? f->host->cpu : s->qemu.cpu);
     res.eos_version = (char *)s->eos_version;
+    note_call(f, MGR_METHOD_INFO, began_ms);
     rpc_answer(c, &res.base);
 }
 
@@ -265,6 +285,7 @@ static void attestation_policy(struct rpc_call *c, struct slice request, void *s
         &manager__attestation_policy_req__descriptor, request, NULL, &e);
     Manager__AttestationPolicyRes res = MANAGER__ATTESTATION_POLICY_RES__INIT;
     CLEANUP(buf_done) struct buf facts = BUF_INIT(1 << 20);
+    uint64_t began_ms = clock_mono_ms(f->host->clock);
     struct member *m = req ? find(f, req->id) : NULL;
 
     if (!req) {
@@ -276,6 +297,7 @@ static void attestation_policy(struct rpc_call *c, struct slice request, void *s
     } else {
         res.id = req->id;
         res.info = pb_bytes(buf_slice(&facts));
+        note_call(f, MGR_METHOD_POLICY, began_ms);
         rpc_answer(c, &res.base);
     }
 }

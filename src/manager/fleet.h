@@ -35,13 +35,27 @@ const struct mgr_vm *mgr_fleet_find(const struct mgr_fleet *f, const char *id);
 #define MGR_KIND_COUNT (ERR_KIND_INTERNAL + 1)
 #define MGR_BUCKET_COUNT 8
 extern const uint64_t mgr_create_bucket_ms[MGR_BUCKET_COUNT];
+
+/* Calls that were answered, as our peers' manager counts them. */
+enum mgr_method { MGR_METHOD_RUN, MGR_METHOD_STOP, MGR_METHOD_POLICY, MGR_METHOD_INFO };
+#define MGR_METHOD_COUNT 4
+
 struct mgr_fleet_figures {
+    struct {
+        uint64_t count;
+        double seconds;
+    } calls[MGR_METHOD_COUNT];
     size_t by_state[MGR_VM_STOPPING + 1];
     uint64_t created, create_failed, ended;
     uint64_t failed_by_kind[MGR_KIND_COUNT];
     uint64_t create_ms_sum;
     uint64_t create_ms_buckets[MGR_BUCKET_COUNT]; /* cumulative, by mgr_create_bucket_ms */
-    char last_error[256];
+    /* By the place of the step in which a VM failed to be made: how often, and what was said the last time. */
+    struct {
+        uint64_t count;
+        char text[256]; /* "" never */
+        uint64_t at_mono_ms;
+    } failed_at[MGR_STEPS_MAX];
 };
 void mgr_fleet_figures(const struct mgr_fleet *f, struct mgr_fleet_figures *ret);
 

@@ -7,6 +7,7 @@ manager sees of a VM, without its weight. Real ones run in test/e2e.
 
 import concurrent.futures
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 
 import grpc
@@ -22,7 +24,7 @@ import grpc
 import harness
 
 FAKE = os.path.join(harness.BUILD, "unit", "manager", "test_vm")
-STEPS = ["admission", "directory", "shares", "port", "firmware", "disk", "tpm", "qemu", "attach", "run", "record"]
+STEPS = ["admission", "space", "directory", "shares", "port", "firmware", "disk", "cgroup", "tpm", "qemu", "attach", "run", "record"]
 URL = "10.0.2.2:7001"
 
 
@@ -171,6 +173,83 @@ class Calls(ManagerTestCase):
                     got += piece
                 self.assertRegex(got, b"^HTTP/1.1 200")
 
+    def page(self, path):
+        with urllib.request.urlopen(f"http://{self.process.ready()['http']}{path}", timeout=10) as answer:
+            return answer.read().decode()
+
+    def ready_page(self):
+        try:
+            code, page = 200, self.page("/ready")
+        except urllib.error.HTTPError as e:
+            code, page = e.code, e.read().decode()
+        page = json.loads(page)
+        self.assertEqual(page["ready"], code == 200)
+        return page["ready"], {d["name"]: d for d in page["dependencies"]}
+
+    def test_ready_tells_each_dependency_with_its_last_error(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+            self.manager(MANAGER_QEMU_HOST_FWD_RANGE=f"{port}-{port}")
+            ready, parts = self.ready_page()
+            self.assertFalse(ready)
+            self.assertEqual({n for n, d in parts.items() if not d["ok"]}, {"ports"})
+            self.assertEqual({d["last_error"] for d in parts.values()}, {""})
+            self.fails(grpc.StatusCode.UNKNOWN, "failed to find free port", self.create)
+        ready, parts = self.ready_page()
+        self.assertTrue(ready, parts)
+        self.assertLessEqual({"qemu", "swtpm", "kernel", "initrd", "firmware", "disk", "records", "memory", "ports",
+                              "kvm"}, set(parts))
+        self.assertEqual({n for n, d in parts.items() if d["last_error"]}, {"ports"})
+        self.assertIn(f"failed to find free port in range {port}-{port}", parts["ports"]["last_error"])
+        os.remove(os.path.join(self.dir, "vars.fd"))
+        self.fails(grpc.StatusCode.UNKNOWN, "vars.fd", self.create)
+        self.assertIn("vars.fd", self.ready_page()[1]["firmware"]["last_error"])
+        os.remove(os.path.join(self.dir, "initrd"))
+        ready, parts = self.ready_page()
+        self.assertFalse(ready)
+        self.assertIn("No such file", parts["initrd"]["detail"])
+
+    def test_metrics_are_what_prometheus_reads(self):
+        try:
+            from prometheus_client import parser  # pylint: disable=import-outside-toplevel
+        except ImportError:
+            self.skipTest("needs python3-prometheus-client")
+        self.manager(MANAGER_MAX_VMS="2")
+        made = self.create()
+        self.create()
+        self.fails(grpc.StatusCode.UNKNOWN, "maximum number of VMs exceeded", self.create)
+        self.remove(made.cvm_id)
+        os.remove(os.path.join(self.dir, "vars.fd"))
+        self.fails(grpc.StatusCode.UNKNOWN, "vars.fd", self.create)
+        families = {f.name: f for f in parser.text_string_to_metric_families(self.page("/metrics"))}
+
+        def value(name, family=None, **labels):
+            samples = [s.value for s in families[family or name].samples if s.name == name and s.labels == labels]
+            self.assertEqual(len(samples), 1, (name, labels))
+            return samples[0]
+        self.assertEqual({n: f.type for n, f in families.items()},
+                         {"cocos_manager_vms": "gauge", "cocos_manager_create_seconds": "histogram",
+                          "cocos_manager_create_failures": "counter", "cocos_manager_create_failed_steps": "counter",
+                          "cocos_manager_vms_ended": "counter", "manager_api_request_count": "counter",
+                          "manager_api_request_latency_microseconds": "summary"})
+        self.assertEqual([value("cocos_manager_vms", state=s) for s in ("VmProvision", "VmRunning",
+                                                                        "StopComputationRun")], [0, 1, 0])
+        histogram = [(float(s.labels["le"]), s.value) for s in families["cocos_manager_create_seconds"].samples
+                     if s.name.endswith("_bucket")]
+        self.assertEqual(histogram, sorted(histogram))
+        self.assertEqual([n for _, n in histogram], sorted(n for _, n in histogram))
+        self.assertEqual(histogram[-1], (float("inf"), 2))
+        self.assertEqual(value("cocos_manager_create_seconds_count", "cocos_manager_create_seconds"), 2)
+        self.assertGreater(value("cocos_manager_create_seconds_sum", "cocos_manager_create_seconds"), 0)
+        self.assertEqual(value("cocos_manager_create_failed_steps_total", "cocos_manager_create_failed_steps",
+                               step="firmware"), 1)
+        self.assertEqual(sum(s.value for s in families["cocos_manager_create_failures"].samples), 2)
+        self.assertEqual(value("manager_api_request_latency_microseconds_count",
+                               "manager_api_request_latency_microseconds", method="Stop"), 1)
+        self.assertEqual(value("manager_api_request_latency_microseconds_count",
+                               "manager_api_request_latency_microseconds", method="Run"), 4)
+
     def test_health_and_reflection(self):
         self.manager()
         check = self.channel.unary_unary("/grpc.health.v1.Health/Check")
@@ -203,6 +282,25 @@ class Calls(ManagerTestCase):
         self.assertEqual(len(os.listdir(f"{self.run_dir}/vms")), 20)
         with concurrent.futures.ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda m: self.remove(m.cvm_id), made))
+        self.wait_clean()
+
+    def test_MG_3_fifty_creates_at_once_get_no_more_memory_than_there_is(self):
+        root = os.path.join(self.dir, "host")
+        self.make_file("host/proc/meminfo", f"MemAvailable: {5 * 2**20 + 2**19} kB\n")
+        self.make_file("host/proc/cpuinfo", "flags\t\t: fpu\n")
+        self.manager(MANAGER_MAX_VMS="0", MANAGER_QEMU_MEMORY_SIZE="1G", MANAGER_INSECURE_HOST_ROOT=root)
+        with concurrent.futures.ThreadPoolExecutor(50) as pool:
+            calls = [pool.submit(self.create) for _ in range(50)]
+            faults = [c.exception() for c in calls if c.exception()]
+            made = [c.result() for c in calls if not c.exception()]
+        self.assertEqual(len(made), 5)
+        for fault in faults:
+            self.assertRegex(fault.details(), "^a VM has 1024 MiB of memory [(]MANAGER_QEMU_MEMORY_SIZE[)], 5632 MiB are "
+                                              "free on this host, and [0-9]+ MiB of them belong to other VMs")
+        self.remove(made[0].cvm_id)
+        self.remove(self.create().cvm_id)  # there is room again
+        for m in made[1:]:
+            self.remove(m.cvm_id)
         self.wait_clean()
 
     def test_MG_8_killed_tpm_stops_the_vm(self):
@@ -357,6 +455,70 @@ class RealTpm(ManagerTestCase):
         for name in self.list():  # it was faster, and the VM is whole
             self.remove(name)
         self.wait_clean()
+
+
+class FullDisk(ManagerTestCase):
+    """Directories of the manager on a small file system of its own, in a mount namespace."""
+
+    def small(self, where, options, **env):
+        """A manager for whom this directory is a tmpfs of that size."""
+        folder = self.make_dir(where)
+        enter = ["/usr/bin/unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"', "sh",
+                 options, folder]
+        tried = subprocess.run(enter + ["true"], capture_output=True, text=True, check=False)
+        if tried.returncode != 0:
+            self.skipTest(f"needs a mount namespace of its own: {tried.stderr.strip()}")
+        self.process = self.daemon(*enter, os.path.join(harness.BUILD, "cocos-manager"), env=self.env(**env),
+                                   label="cocos-manager")
+        self.connect()
+        return f"/proc/{self.process.pid}/root{folder}"
+
+    def fill(self, folder):
+        """Takes what is left of the bytes, then of the names; returns what gives them back."""
+        made = []
+        while True:
+            made.append(os.path.join(folder, f"filler-{len(made)}"))
+            try:
+                with open(made[-1], "wb"):
+                    pass
+            except OSError as e:
+                self.assertEqual(e.errno, errno.ENOSPC)
+                break
+        made.pop()
+        return lambda: [os.remove(path) for path in made]
+
+    def test_directory_of_vms_without_room_is_refused_before_anything_is_made(self):
+        seen = self.small("run", "size=1m", COCOS_RUN_DIR=os.path.join(self.dir, "run"))
+        with open(os.path.join(seen, "filler"), "wb") as f:
+            f.write(bytes(600 << 10))
+        self.fails(grpc.StatusCode.UNKNOWN, f"{self.dir}/run/vms has ", self.create)
+        self.fails(grpc.StatusCode.UNKNOWN, "there: make room, or name another directory with COCOS_RUN_DIR", self.create)
+        self.assertEqual(os.listdir(os.path.join(seen, "vms")), [])
+        self.assertEqual(self.processes(), {})
+
+    def test_ENOSPC_while_a_vm_is_made_names_the_path_and_leaves_nothing(self):
+        seen = self.small("run", "size=8m,nr_inodes=40", COCOS_RUN_DIR=os.path.join(self.dir, "run"))
+        give_back = self.fill(seen)
+        self.fails(grpc.StatusCode.UNKNOWN, f"{self.dir}/run/vms/", self.create)
+        self.fails(grpc.StatusCode.UNKNOWN, "No space left on device", self.create)
+        self.assertEqual(os.listdir(os.path.join(seen, "vms")), [])
+        self.assertEqual(self.processes(), {})
+        give_back()
+        made = self.create()
+        self.assertEqual(os.listdir(os.path.join(seen, "vms")), [made.cvm_id])
+        self.remove(made.cvm_id)
+        self.assertEqual(os.listdir(os.path.join(seen, "vms")), [])
+
+    def test_ENOSPC_at_the_record_ends_the_vm_that_runs_by_then(self):
+        seen = self.small("state", "size=8m,nr_inodes=40", COCOS_STATE_DIR=os.path.join(self.dir, "state"))
+        give_back = self.fill(seen)
+        self.fails(grpc.StatusCode.UNKNOWN, "write the record of VM ", self.create)
+        self.fails(grpc.StatusCode.UNKNOWN, "No space left on device", self.create)
+        self.assertEqual(os.listdir(os.path.join(seen, "manager")), [])
+        self.assertEqual((os.listdir(f"{self.run_dir}/vms"), self.processes()), ([], {}))
+        give_back()
+        self.remove(self.create().cvm_id)
+        self.assertEqual(os.listdir(os.path.join(seen, "manager")), [])
 
 
 class BadSettings(ManagerTestCase):
