@@ -44,19 +44,50 @@ static void take_version(const json_t *greeting, struct host_qemu_facts *facts)
              (int)json_integer_value(json_object_get(v, "micro")));
 }
 
-static void take_objects(const json_t *list, struct host_qemu_facts *facts)
+/* What of these names is in a list of types. */
+static void take_types(const json_t *list, struct host_qemu_facts *facts)
 {
-    size_t i;
-    const json_t *row;
+    const struct {
+        const char *name;
+        bool *there;
+    } wanted[] = {
+        { "sev-snp-guest", &facts->sev_snp_guest }, { "tdx-guest", &facts->tdx_guest },
+        { "igvm-cfg", &facts->igvm_cfg },           { "virtio-9p-pci", &facts->virtio_9p },
+        { "virtio-net-pci", &facts->virtio_net },   { "tpm-crb", &facts->tpm_crb },
+    };
 
-    json_array_foreach((json_t *)(uintptr_t)list, i, row)
-    {
-        const char *name = json_string_value(json_object_get(row, "name"));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(list, i), "name"));
 
-        facts->sev_snp_guest |= name && strcmp(name, "sev-snp-guest") == 0;
-        facts->tdx_guest |= name && strcmp(name, "tdx-guest") == 0;
-        facts->igvm_cfg |= name && strcmp(name, "igvm-cfg") == 0;
+        for (size_t k = 0; name && k < ARRAY_LEN(wanted); k++)
+            *wanted[k].there |= strcmp(name, wanted[k].name) == 0;
     }
+}
+
+static void add_machine(struct host_qemu_facts *facts, const char *name)
+{
+    size_t used = strlen(facts->machines);
+
+    if (name && used + strlen(name) + 3 <= sizeof(facts->machines))
+        snprintf(facts->machines + used, sizeof(facts->machines) - used, "%s%s ", used ? "" : " ", name);
+}
+
+static void take_machines(const json_t *list, struct host_qemu_facts *facts)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *row = json_array_get(list, i);
+
+        add_machine(facts, json_string_value(json_object_get(row, "alias")));
+        add_machine(facts, json_string_value(json_object_get(row, "name")));
+    }
+}
+
+bool host_qemu_has_machine(const struct host_qemu_facts *facts, const char *name)
+{
+    char word[64];
+    int n = snprintf(word, sizeof(word), " %s ", name);
+
+    return n > 2 && (size_t)n < sizeof(word) && strstr(facts->machines, word);
 }
 
 static void take_sev(const json_t *answer, const char *refusal, struct host_qemu_facts *facts)
@@ -86,7 +117,15 @@ static bool take_answer(const json_t *root, enum host_qemu_step *step, struct ho
         *ret_send = "{\"execute\":\"qom-list-types\",\"arguments\":{\"implements\":\"user-creatable\"}}\n";
         break;
     case HOST_QEMU_OBJECTS:
-        take_objects(answer, facts);
+        take_types(answer, facts);
+        *ret_send = "{\"execute\":\"qom-list-types\",\"arguments\":{\"implements\":\"device\"}}\n";
+        break;
+    case HOST_QEMU_DEVICES:
+        take_types(answer, facts);
+        *ret_send = "{\"execute\":\"query-machines\"}\n";
+        break;
+    case HOST_QEMU_MACHINES:
+        take_machines(answer, facts);
         *ret_send = "{\"execute\":\"query-sev-capabilities\"}\n";
         break;
     case HOST_QEMU_SEV:

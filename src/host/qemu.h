@@ -1,8 +1,8 @@
 /*
  * What a QEMU can do on this host, asked of QEMU itself.
  *
- * It is started without a machine and questioned through QMP: which objects
- * it knows, and whether KVM and the secure processor give it SEV. So a program
+ * It is started without a machine and questioned through QMP: which objects,
+ * devices and machines it knows, and whether KVM and the secure processor give it SEV. So a program
  * that is no QEMU, or one that does not start here, is found out before the
  * first VM is asked for.
  */
@@ -17,13 +17,17 @@
 #define HOST_QEMU_ASK_MS 20000
 
 struct host_qemu_facts {
-    char version[32];      /* "7.2.22" */
-    bool sev_snp_guest;    /* objects it knows */
-    bool tdx_guest;        /* likewise         */
-    bool igvm_cfg;         /* likewise         */
-    bool sev;              /* query-sev-capabilities was answered               */
-    char sev_why[160];     /* else what QEMU said instead                       */
-    uint64_t cbit_pos;     /* of that answer, 0 without one                     */
+    char version[32];    /* "7.2.22" */
+    bool sev_snp_guest;  /* objects it knows */
+    bool tdx_guest;      /* likewise         */
+    bool igvm_cfg;       /* likewise         */
+    bool virtio_9p;      /* devices it knows */
+    bool virtio_net;     /* likewise         */
+    bool tpm_crb;        /* likewise         */
+    char machines[4096]; /* names and aliases, each behind and in front of a space; cut when there are more */
+    bool sev;            /* query-sev-capabilities was answered               */
+    char sev_why[160];   /* else what QEMU said instead                       */
+    uint64_t cbit_pos;   /* of that answer, 0 without one                     */
     uint64_t reduced_bits; /* likewise                                          */
 };
 
@@ -41,12 +45,17 @@ typedef void (*host_qemu_done_fn)(const struct host_qemu_facts *facts, const str
 bool host_qemu_ask(uv_loop_t *loop, const char *qemu, bool sudo, int dir_fd, host_qemu_done_fn done,
                    void *ctx, struct err *e) MUST_CHECK;
 
+/* True when it knows a machine of that name. */
+bool host_qemu_has_machine(const struct host_qemu_facts *facts, const char *name);
+
 /* ------------------------------------------------ the conversation alone, for tests */
 
 enum host_qemu_step {
     HOST_QEMU_GREETING,
     HOST_QEMU_CAPABILITIES,
     HOST_QEMU_OBJECTS,
+    HOST_QEMU_DEVICES,
+    HOST_QEMU_MACHINES,
     HOST_QEMU_SEV,
     HOST_QEMU_TOLD
 };

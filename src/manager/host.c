@@ -111,11 +111,34 @@ static void look_for_tpm(const struct mgr_settings *s, struct mgr_host_facts *h,
 }
 
 static void look_at_qemu(const struct mgr_settings *s, const struct host_qemu_facts *qemu,
-                         const struct err *why, struct faults *faults)
+                         const struct err *why, bool tpm, struct faults *faults)
 {
-    if (!qemu)
-        note(faults, "MANAGER_QEMU_BIN_PATH", why ? NULL : s->qemu.bin_path,
-             why ? err_text(why) : "executable file not found in $PATH");
+    const char *bin = s->qemu.bin_path;
+    char text[160];
+
+    if (!qemu) {
+        note(faults, "MANAGER_QEMU_BIN_PATH", why ? NULL : bin,
+             why                ? err_text(why)
+             : strchr(bin, '/') ? "no such executable file"
+                                : "executable file not found in $PATH");
+        return;
+    }
+
+    const struct {
+        const char *name;
+        bool there;
+    } devices[] = { { "virtio-9p-pci", qemu->virtio_9p },
+                    { "virtio-net-pci", qemu->virtio_net },
+                    { "tpm-crb", qemu->tpm_crb || !tpm } };
+
+    for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+        snprintf(text, sizeof(text), "QEMU %s has no device %s", qemu->version, devices[i].name);
+        if (!devices[i].there)
+            note(faults, "MANAGER_QEMU_BIN_PATH", bin, text);
+    }
+    snprintf(text, sizeof(text), "QEMU %s has no such machine", qemu->version);
+    if (s->qemu.machine[0] && !host_qemu_has_machine(qemu, s->qemu.machine))
+        note(faults, "MANAGER_QEMU_MACHINE", s->qemu.machine, text);
 }
 
 static void look_at_signing_key(const struct mgr_settings *s, struct faults *faults)
@@ -139,12 +162,12 @@ bool mgr_host_look(const struct mgr_settings *s, const struct host_qemu_facts *q
     struct faults faults = FAULTS_INIT;
     struct mgr_host_facts h = { .tee_why = "" };
 
-    look_at_qemu(s, qemu, qemu_why, &faults);
     h.snp = decide_tee(HOST_TEE_SNP, "MANAGER_QEMU_ENABLE_SEV_SNP", s->qemu.enable_snp, s, qemu, &h, &faults);
     h.tdx = decide_tee(HOST_TEE_TDX, "MANAGER_QEMU_ENABLE_TDX", s->qemu.enable_tdx, s, qemu, &h, &faults);
     decide_gpu(s, &h, &faults);
     look_for_files(s, &h, &faults);
     look_for_tpm(s, &h, &faults);
+    look_at_qemu(s, qemu, qemu_why, h.swtpm[0] != '\0', &faults);
     look_at_signing_key(s, &faults);
     if (!faults_none(&faults, e)) {
         e->kind = ERR_KIND_MISSING; /* of this host; the settings themselves are well-formed */

@@ -526,14 +526,18 @@ class BadSettings(ManagerTestCase):
         cases = (({"MANAGER_MAX_VMS": "ten"}, 2, "MANAGER_MAX_VMS: 'ten'"),
                  ({"MANAGER_QEMU_HOST_FWD_RANGE": "6200-6100"}, 2, "'6200-6100': the range runs backwards"),
                  ({"MANAGER_QEMU_DISK_IMG_KERNEL_FILE": "none"}, 1, "'none': no such readable file"),
-                 ({"MANAGER_QEMU_BIN_PATH": "/none/qemu"}, 1, "'/none/qemu': executable file not found"),
+                 ({"MANAGER_QEMU_BIN_PATH": "/none/qemu"}, 1, "'/none/qemu': no such executable file"),
                  ({"MANAGER_QEMU_BIN_PATH": "/bin/true"}, 1, "does not answer as QEMU does: it ended with status 0"),
+                 ({"MANAGER_QEMU_MACHINE": "nonsense"}, 1, "'nonsense': QEMU 10.2.0 has no such machine"),
                  ({"MANAGER_QEMU_NETDEV_ID": "a,b"}, 2, "MANAGER_QEMU_NETDEV_ID: 'a,b': letters, digits,"),
                  ({"MANAGER_QEMU_OVMF_CODE_FILE": "a\nb"}, 2, "byte 0x0a has no place in a QEMU option"),
                  ({"MANAGER_CORIM_SIGNING_KEY": "kernel"}, 1, "failed to load signing key: "),
                  ({"MANAGER_GRPC_PORT": "http"}, 2, "MANAGER_GRPC_PORT: 'http': a whole number"),
                  ({"MANAGER_SWTPM": "/none/swtpm"}, 1, "swtpm is not there"),
                  ({"MANAGER_INSECURE_FAILPOINT": "nowhere"}, 2, "'nowhere': no step has that name"))
+        bare = self.make_file("qemu-bare", f'#!/bin/sh\nexec {FAKE} "$@" tee=bare\n')
+        os.chmod(bare, 0o755)
+        cases += (({"MANAGER_QEMU_BIN_PATH": bare}, 1, "QEMU 10.2.0 has no device virtio-9p-pci"),)
         for env, code, text in cases:
             done = self.run_program("cocos-manager", env=self.env(**env), expect=code)
             self.assertEqual((done.stdout + done.stderr).count(text), 1, done.stdout + done.stderr)

@@ -12,39 +12,51 @@
 #define OK "{\"return\":{}}"
 #define OBJECTS \
     "{\"return\":[{\"name\":\"sev-snp-guest\"},{\"name\":\"igvm-cfg\"},{\"name\":\"rng-random\"}]}"
+#define DEVICES "{\"return\":[{\"name\":\"virtio-9p-pci\"},{\"name\":\"tpm-crb\"}]}"
+#define MACHINES \
+    "{\"return\":[{\"name\":\"pc-q35-7.2\",\"alias\":\"q35\"},{\"name\":\"none\"},{\"alias\":7},1]}"
 #define EVENT "{\"event\":\"RESUME\",\"timestamp\":{}}"
 #define SEV "{\"return\":{\"cbitpos\":51,\"reduced-phys-bits\":1}}"
 #define NO "{\"error\":{\"class\":\"GenericError\",\"desc\":\"SEV is not enabled in KVM\"}}"
 
 static struct talk {
     const char *name;
-    const char *lines[6];
+    const char *lines[8];
     enum host_qemu_step want;
     const char *error; /* of the last line, "" none */
     struct host_qemu_facts facts;
 } talks[] = {
     { "all_of_it",
-      { GREETING, OK, OBJECTS, SEV },
+      { GREETING, OK, OBJECTS, DEVICES, MACHINES, SEV },
       HOST_QEMU_TOLD,
       "",
       { .version = "10.1.3",
         .sev_snp_guest = true,
         .igvm_cfg = true,
+        .virtio_9p = true,
+        .tpm_crb = true,
+        .machines = " q35 pc-q35-7.2 none ",
         .sev = true,
         .cbit_pos = 51,
         .reduced_bits = 1 } },
     { "refusal_of_sev_is_an_answer",
-      { GREETING, OK, "{\"return\":[{\"name\":\"tdx-guest\"}]}", NO },
+      { GREETING, OK, "{\"return\":[{\"name\":\"tdx-guest\"}]}", "{\"return\":[]}", MACHINES, NO },
       HOST_QEMU_TOLD,
       "",
-      { .version = "10.1.3", .tdx_guest = true, .sev_why = "SEV is not enabled in KVM" } },
+      { .version = "10.1.3",
+        .tdx_guest = true,
+        .machines = " q35 pc-q35-7.2 none ",
+        .sev_why = "SEV is not enabled in KVM" } },
     { "events_are_passed_over",
-      { GREETING, EVENT, OK, EVENT, OBJECTS, NO },
+      { GREETING, EVENT, OK, EVENT, OBJECTS, DEVICES, MACHINES, NO },
       HOST_QEMU_TOLD,
       "",
       { .version = "10.1.3",
         .sev_snp_guest = true,
         .igvm_cfg = true,
+        .virtio_9p = true,
+        .tpm_crb = true,
+        .machines = " q35 pc-q35-7.2 none ",
         .sev_why = "SEV is not enabled in KVM" } },
     { "no_greeting", { OK }, HOST_QEMU_GREETING, "QMP: no greeting", { .version = "" } },
     { "not_json", { GREETING, "hello" }, HOST_QEMU_CAPABILITIES, NULL, { .version = "10.1.3" } },
@@ -61,14 +73,25 @@ static struct talk {
       { .version = "10.1.3" } },
     { "objects_of_other_shapes",
       { GREETING, OK, "{\"return\":[1,{\"name\":2},{},\"tdx-guest\"]}" },
-      HOST_QEMU_SEV,
+      HOST_QEMU_DEVICES,
       "",
       { .version = "10.1.3" } },
+    { "machines_of_other_shapes",
+      { GREETING, OK, OBJECTS, DEVICES, "{\"return\":{\"name\":\"q35\"}}" },
+      HOST_QEMU_SEV,
+      "",
+      { .version = "10.1.3", .sev_snp_guest = true, .igvm_cfg = true, .virtio_9p = true, .tpm_crb = true } },
     { "sev_numbers_that_make_no_sense",
-      { GREETING, OK, OBJECTS, "{\"return\":{\"cbitpos\":-1}}" },
+      { GREETING, OK, OBJECTS, DEVICES, MACHINES, "{\"return\":{\"cbitpos\":-1}}" },
       HOST_QEMU_TOLD,
       "",
-      { .version = "10.1.3", .sev_snp_guest = true, .igvm_cfg = true, .sev = true } },
+      { .version = "10.1.3",
+        .sev_snp_guest = true,
+        .igvm_cfg = true,
+        .virtio_9p = true,
+        .tpm_crb = true,
+        .machines = " q35 pc-q35-7.2 none ",
+        .sev = true } },
 };
 
 static void check_talk(void **state)
@@ -93,6 +116,10 @@ static void check_talk(void **state)
     assert_int_equal(got.sev_snp_guest, t->facts.sev_snp_guest);
     assert_int_equal(got.tdx_guest, t->facts.tdx_guest);
     assert_int_equal(got.igvm_cfg, t->facts.igvm_cfg);
+    assert_int_equal(got.virtio_9p, t->facts.virtio_9p);
+    assert_int_equal(got.virtio_net, t->facts.virtio_net);
+    assert_int_equal(got.tpm_crb, t->facts.tpm_crb);
+    assert_string_equal(got.machines, t->facts.machines);
     assert_int_equal(got.sev, t->facts.sev);
     assert_int_equal(got.cbit_pos, t->facts.cbit_pos);
     assert_int_equal(got.reduced_bits, t->facts.reduced_bits);
@@ -150,6 +177,11 @@ static void real_qemu_tells_its_version(void **state)
         fail_msg("%s", f.why);
     assert_true(f.facts.version[0] >= '1' && strchr(f.facts.version, '.'));
     assert_true(f.facts.sev || f.facts.sev_why[0]);
+    assert_true(f.facts.virtio_9p && f.facts.virtio_net && f.facts.tpm_crb);
+    assert_true(host_qemu_has_machine(&f.facts, "q35"));
+    assert_false(host_qemu_has_machine(&f.facts, "q3"));
+    assert_false(host_qemu_has_machine(&f.facts, ""));
+    assert_false(host_qemu_has_machine(&f.facts, "q35,id=x"));
 }
 
 /* Programs that are no QEMU, or one that does not start. */

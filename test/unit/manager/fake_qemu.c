@@ -140,7 +140,12 @@ static int be_asked(int argc, char **argv)
         line[n] = '\0';
         if (strstr(line, "\"quit\""))
             return 0;
-        if (strstr(line, "\"qom-list-types\""))
+        if (strstr(line, "\"device\"") && strcmp(tee, "bare") != 0)
+            say(fd, "{\"return\":[{\"name\":\"virtio-9p-pci\"},{\"name\":\"virtio-net-pci\"},{\"name\":\"tpm-"
+                    "crb\"}]}\r\n");
+        else if (strstr(line, "\"query-machines\""))
+            say(fd, "{\"return\":[{\"name\":\"pc-q35-10.2\",\"alias\":\"q35\"}]}\r\n");
+        else if (strstr(line, "\"qom-list-types\""))
             say(fd, strcmp(tee, "snp") == 0
                         ? "{\"return\":[{\"name\":\"sev-snp-guest\"},{\"name\":\"igvm-cfg\"}]}\r\n"
                     : strcmp(tee, "tdx") == 0 ? "{\"return\":[{\"name\":\"tdx-guest\"}]}\r\n"
