@@ -32,6 +32,20 @@ void scratch_leave(void)
     assert_true(stage_remove_tree(AT_FDCWD, path, &e));
 }
 
+int scratch_setup(void **state)
+{
+    (void)state;
+    scratch_enter();
+    return 0;
+}
+
+int scratch_teardown(void **state)
+{
+    (void)state;
+    scratch_leave();
+    return 0;
+}
+
 int scratch_fd(void)
 {
     return dir_fd;

@@ -12,6 +12,10 @@
 void scratch_enter(void);
 void scratch_leave(void);
 
+/* Both for cmocka, as setup and teardown of a test. */
+int scratch_setup(void **state);
+int scratch_teardown(void **state);
+
 /* The directory, as a descriptor that lives until scratch_leave. */
 int scratch_fd(void);
 

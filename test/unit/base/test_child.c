@@ -609,13 +609,6 @@ static int enter(void **state)
     return 0;
 }
 
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 int main(void)
 {
     static const struct CMUnitTest single[] = {
@@ -640,5 +633,5 @@ int main(void)
     UNIT_ROWS(tests, count, stop_cases, check_stop);
     for (size_t i = 0; i < ARRAY_LEN(single); i++)
         tests[count++] = single[i];
-    return _cmocka_run_group_tests("child", tests, count, enter, leave);
+    return _cmocka_run_group_tests("child", tests, count, enter, scratch_teardown);
 }

@@ -3,20 +3,6 @@
 #include "base/dirs.h"
 #include "base/mem.h"
 
-static int enter(void **state)
-{
-    (void)state;
-    scratch_enter();
-    return 0;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 static void check_path(char *path, const char *want)
 {
     assert_non_null(path);
@@ -55,8 +41,10 @@ static void listening_makes_the_run_directory_when_it_is_needed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(socket_is_the_given_one_else_in_the_run_directory, enter, leave),
-        cmocka_unit_test_setup_teardown(listening_makes_the_run_directory_when_it_is_needed, enter, leave),
+        cmocka_unit_test_setup_teardown(socket_is_the_given_one_else_in_the_run_directory, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(listening_makes_the_run_directory_when_it_is_needed, scratch_setup,
+                                        scratch_teardown),
     };
     return cmocka_run_group_tests_name("base/dirs", tests, NULL, NULL);
 }

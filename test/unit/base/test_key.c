@@ -36,13 +36,6 @@ static int make_keys(void **state)
         "printf -- '-----BEGIN PRIVATE KEY-----\\nMAA=\\n-----END PRIVATE KEY-----\\n' > empty_seq.pem\n");
 }
 
-static int remove_keys(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 static const struct slice roles[] = {
     SLICE_LIT("algorithm-provider"), SLICE_LIT("data-provider"), SLICE_LIT("consumer"), SLICE_LIT(""),
     SLICE_LIT("with\0nul"),
@@ -416,5 +409,5 @@ int main(void)
     UNIT_ROWS(tests, count, generate_cases, check_generate);
     for (size_t i = 0; i < ARRAY_LEN(single); i++)
         tests[count++] = single[i];
-    return _cmocka_run_group_tests("key", tests, count, make_keys, remove_keys);
+    return _cmocka_run_group_tests("key", tests, count, make_keys, scratch_teardown);
 }

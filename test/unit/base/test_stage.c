@@ -20,13 +20,6 @@ static int enter(void **state)
     return 0;
 }
 
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 /* ---- names: AG-7 ---- */
 
 static struct name_case {
@@ -373,7 +366,7 @@ static void check_tree(void **state)
     assert_false(scratch_has("tree"));
     assert_int_equal(scratch_count("."), 1);
     assert_text("keep/f", "kept\n");
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 static void very_deep_tree_is_removed_in_few_descriptors_AG_9(void **state)
@@ -499,7 +492,7 @@ static void write_all_tells_of_a_gone_reader(void **state)
     close(fds[1]);
 }
 
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter, scratch_teardown)
 
 int main(void)
 {

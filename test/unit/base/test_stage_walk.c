@@ -22,13 +22,6 @@ static int enter(void **state)
     return 0;
 }
 
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 static struct beneath_case {
     const char *name;
     const char *path;
@@ -74,7 +67,7 @@ static void check_beneath(void **state)
         assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
     assert_false(scratch_has("new"));
     assert_false(scratch_has("root/in/nowhere"));
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 /* ---- the same where the kernel has no openat2 ---- */
@@ -286,7 +279,7 @@ static void staging_works_without_openat2(void **state)
     }
 }
 
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter, scratch_teardown)
 
 int main(void)
 {

@@ -22,13 +22,6 @@ static int enter(void **state)
     return 0;
 }
 
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 /* ---- AR-11: more than anybody needs ---- */
 
 /* The parts of an archive that has nothing but a directory. */
@@ -139,7 +132,7 @@ static void check_many_in_scratch(void **state)
 
     enter(&unused);
     check_many(state);
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 static void AR_11_depth_of_ten_thousand(void **state)
@@ -276,8 +269,8 @@ int main(void)
 
     UNIT_ROWS(tests, count, many_cases, check_many_in_scratch);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(AR_11_depth_of_ten_thousand, enter,
-                                                                        leave);
+                                                                        scratch_teardown);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(
-        AR_5_directory_swapped_for_a_link_while_unpacking, enter, leave);
+        AR_5_directory_swapped_for_a_link_while_unpacking, enter, scratch_teardown);
     return _cmocka_run_group_tests("base/zip_hostile", tests, count, NULL, NULL);
 }

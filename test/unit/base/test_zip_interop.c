@@ -19,13 +19,6 @@ static int enter(void **state)
         "printf y > 'tree/sp ace/z'; chmod 755 tree/a/b/seq");
 }
 
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 static void unpack_and_compare(void)
 {
     CLEANUP(fd_done) int fd = open("archive.zip", O_RDONLY | O_CLOEXEC);
@@ -101,7 +94,7 @@ static void check_python(void **state)
     snprintf(script, sizeof(script), PYTHON_HEAD "%s", c->body);
     run_python(script);
     unpack_and_compare();
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 static struct tool_case {
@@ -129,7 +122,7 @@ static void check_tool(void **state)
     assert_int_equal(enter(&unused), 0);
     assert_int_equal(scratch_sh(c->make), 0);
     unpack_and_compare();
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 static bool to_fd(struct slice bytes, void *ctx, struct err *e)
@@ -164,6 +157,6 @@ int main(void)
     UNIT_ROWS(tests, count, python_cases, check_python);
     UNIT_ROWS(tests, count, tool_cases, check_tool);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(python_reads_what_we_write, enter,
-                                                                        leave);
+                                                                        scratch_teardown);
     return _cmocka_run_group_tests("zip_interop", tests, count, NULL, NULL);
 }

@@ -1,225 +1,14 @@
+#include "made_zip.h"
 #include "scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/mem.h"
 #include "base/stage.h"
 #include "base/zip.h"
-
-/* ---- archives made by hand ---- */
-
-/* An entry; what is not said follows from what is. */
-struct piece {
-    const char *name;
-    const char *data;
-    uint32_t attributes;    /* external, of the central header                    */
-    uint16_t made_by;       /* 0: Unix                                            */
-    uint16_t flags;         /* both headers                                       */
-    uint16_t method;        /* 8: deflate                                         */
-    const char *local_name; /* when it differs                                    */
-    uint16_t local_flags_xor;
-    uint16_t local_method_xor;
-    int32_t local_len_add;
-    uint32_t crc_xor; /* both headers                                       */
-    uint32_t local_crc_xor;
-    int32_t len_add; /* unpacked size, both headers                        */
-    int32_t offset_add;
-    uint32_t descriptor_len; /* with flag 8: 12, 16, 20, 24                        */
-    uint32_t descriptor_xor; /* of its crc                                         */
-    const char *extra;       /* in hex, both headers                               */
-    const char *gap;         /* bytes behind it                                    */
-    const char *packed_tail; /* behind the deflate stream, and counted */
-};
-
-struct made {
-    struct buf bytes;
-    struct buf central;
-    unsigned count;
-};
-
-static void le16(struct buf *b, unsigned v)
-{
-    struct err e = ERR_INIT;
-
-    assert_true(buf_append_le16(b, (uint16_t)v, &e));
-}
-
-static void le32(struct buf *b, uint32_t v)
-{
-    struct err e = ERR_INIT;
-
-    assert_true(buf_append_le32(b, v, &e));
-}
-
-static void le64(struct buf *b, uint64_t v)
-{
-    struct err e = ERR_INIT;
-
-    assert_true(buf_append_le64(b, v, &e));
-}
-
-static void bytes(struct buf *b, const void *at, size_t len)
-{
-    struct err e = ERR_INIT;
-
-    assert_true(buf_append(b, slice_of(at, len), &e));
-}
-
-/* A raw deflate stream of text, appended; its length. */
-static size_t deflated(struct buf *b, const void *text, size_t len)
-{
-    z_stream z = { 0 };
-    struct err e = ERR_INIT;
-    uint8_t *at;
-    size_t room = len + 1024;
-
-    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY), Z_OK);
-    assert_true(buf_reserve(b, room, &at, &e));
-    z.next_in = (Bytef *)(uintptr_t)text;
-    z.avail_in = (uInt)len;
-    z.next_out = at;
-    z.avail_out = (uInt)room;
-    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-    buf_extend(b, z.total_out);
-    len = z.total_out;
-    deflateEnd(&z);
-    return len;
-}
-
-static size_t unhex(const char *hex, uint8_t *ret)
-{
-    size_t len = hex ? strlen(hex) / 2 : 0;
-
-    for (size_t i = 0; i < len; i++) {
-        char two[3] = { hex[2 * i], hex[2 * i + 1], 0 };
-
-        ret[i] = (uint8_t)strtoul(two, NULL, 16);
-    }
-    return len;
-}
-
-static void add_piece(struct made *m, const struct piece *p, const void *data, size_t len)
-{
-    static char long_name[8192];
-    const char *name = p->name;
-    uint8_t extra[256];
-    size_t extra_len = unhex(p->extra, extra);
-    uint32_t offset = (uint32_t)m->bytes.len;
-    uint32_t crc = (uint32_t)crc32(crc32(0, NULL, 0), data, (uInt)len) ^ p->crc_xor;
-    uint32_t told = (uint32_t)((int64_t)len + p->len_add);
-    bool described = (p->flags & 8) != 0;
-    CLEANUP(buf_done) struct buf packed = BUF_INIT(1 << 26);
-    size_t packed_len;
-
-    if (name[0] == '=') {
-        memset(long_name, 'n', sizeof(long_name));
-        long_name[strtoul(name + 1, NULL, 10)] = '\0';
-        name = long_name;
-    }
-    if (p->method == 8)
-        deflated(&packed, data, len);
-    else
-        bytes(&packed, data, len);
-    if (p->packed_tail)
-        bytes(&packed, p->packed_tail, strlen(p->packed_tail));
-    packed_len = packed.len;
-
-    const char *local_name = p->local_name ? p->local_name : name;
-
-    le32(&m->bytes, 0x04034b50);
-    le16(&m->bytes, 20);
-    le16(&m->bytes, p->flags ^ p->local_flags_xor);
-    le16(&m->bytes, p->method ^ p->local_method_xor);
-    le32(&m->bytes, 0x00210000);
-    le32(&m->bytes, described ? 0 : crc ^ p->local_crc_xor);
-    le32(&m->bytes, described ? 0 : (uint32_t)packed_len);
-    le32(&m->bytes, described ? 0 : (uint32_t)((int64_t)told + p->local_len_add));
-    le16(&m->bytes, (unsigned)strlen(local_name));
-    le16(&m->bytes, (unsigned)extra_len);
-    bytes(&m->bytes, local_name, strlen(local_name));
-    bytes(&m->bytes, extra, extra_len);
-    bytes(&m->bytes, buf_slice(&packed).at, packed_len);
-    if (described) {
-        bool wide = p->descriptor_len >= 20;
-
-        if (p->descriptor_len == 16 || p->descriptor_len == 24)
-            le32(&m->bytes, 0x08074b50);
-        le32(&m->bytes, crc ^ p->descriptor_xor);
-        if (wide) {
-            le64(&m->bytes, packed_len);
-            le64(&m->bytes, told);
-        } else {
-            le32(&m->bytes, (uint32_t)packed_len);
-            le32(&m->bytes, told);
-        }
-    }
-    if (p->gap)
-        bytes(&m->bytes, p->gap, strlen(p->gap));
-
-    le32(&m->central, 0x02014b50);
-    le16(&m->central, p->made_by ? p->made_by : 0x0314);
-    le16(&m->central, 20);
-    le16(&m->central, p->flags);
-    le16(&m->central, p->method);
-    le32(&m->central, 0x00210000);
-    le32(&m->central, crc);
-    le32(&m->central, (uint32_t)packed_len);
-    le32(&m->central, told);
-    le16(&m->central, (unsigned)strlen(name));
-    le16(&m->central, (unsigned)extra_len);
-    le16(&m->central, 0);
-    le32(&m->central, 0);
-    le32(&m->central, p->attributes);
-    le32(&m->central, (uint32_t)((int64_t)offset + p->offset_add));
-    bytes(&m->central, name, strlen(name));
-    bytes(&m->central, extra, extra_len);
-    m->count++;
-}
-
-/* Numbers of the end record that a case changes. */
-struct end_changes {
-    int count_add, len_add, offset_add, disk;
-};
-
-static void add_end(struct made *m, const struct end_changes *x)
-{
-    uint32_t offset = (uint32_t)m->bytes.len;
-    uint32_t len = (uint32_t)m->central.len;
-
-    bytes(&m->bytes, buf_slice(&m->central).at, m->central.len);
-    le32(&m->bytes, 0x06054b50);
-    le16(&m->bytes, (unsigned)x->disk);
-    le16(&m->bytes, 0);
-    le16(&m->bytes, m->count + (unsigned)x->count_add);
-    le16(&m->bytes, m->count + (unsigned)x->count_add);
-    le32(&m->bytes, len + (uint32_t)x->len_add);
-    le32(&m->bytes, offset + (uint32_t)x->offset_add);
-    le16(&m->bytes, 0);
-}
-
-static void made_done(struct made *m)
-{
-    buf_done(&m->bytes);
-    buf_done(&m->central);
-}
-#define MADE_INIT                               \
-    {                                           \
-        BUF_INIT(1 << 28), BUF_INIT(1 << 28), 0 \
-    }
-
-static void make(struct made *m, const struct piece *pieces, size_t count, const struct end_changes *x)
-{
-    for (size_t i = 0; i < count && pieces[i].name; i++) {
-        const char *data = pieces[i].data ? pieces[i].data : "";
-
-        add_piece(m, &pieces[i], data, strlen(data));
-    }
-    add_end(m, x);
-}
 
 /* Unpacks the bytes beneath "dest". */
 static bool unpack(struct slice archive, const struct zip_limits *limits, struct zip_stats *stats,
@@ -244,13 +33,6 @@ static int enter(void **state)
     return 0;
 }
 
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 static void assert_file(const char *path, const char *want, unsigned mode)
 {
     CLEANUP(buf_done) struct buf seen = BUF_INIT(1 << 20);
@@ -272,10 +54,10 @@ static void assert_file(const char *path, const char *want, unsigned mode)
 
 static struct refuse_case {
     const char *name;
-    struct piece pieces[3];
+    struct made_piece pieces[3];
     enum err_kind want;
     const char *want_text;
-    struct end_changes end;
+    struct made_end end;
 } refuse_cases[] = {
     { "dotdot_within_AR_1", { GOOD, { .name = "a/../../x" } }, ERR_KIND_INVALID, "leads upwards", { 0 } },
     { "dotdot_first_AR_1", { GOOD, { .name = "../x" } }, ERR_KIND_INVALID, "leads upwards", { 0 } },
@@ -535,7 +317,7 @@ static void check_refuse(void **state)
 
     enter(&unused);
     scratch_write("dest/mine", (struct slice)SLICE_LIT("untouched"), 0644);
-    make(&m, c->pieces, ARRAY_LEN(c->pieces), &c->end);
+    made_all(&m, c->pieces, ARRAY_LEN(c->pieces), &c->end);
     assert_false(unpack(buf_slice(&m.bytes), NULL, &stats, &e));
     if (e.kind != c->want || !strstr(err_text(&e), c->want_text))
         fail_msg("%s: %s", err_kind_name(e.kind), err_text(&e));
@@ -545,14 +327,14 @@ static void check_refuse(void **state)
     assert_file("dest/mine", "untouched", 0644);
     assert_int_equal(scratch_count("outside"), 0);
     assert_int_equal(scratch_count("."), 3);
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 /* ---- what is unpacked ---- */
 
 static struct accept_case {
     const char *name;
-    struct piece pieces[3];
+    struct made_piece pieces[3];
     const char *want_path;
     const char *want_data;
     unsigned want_mode;
@@ -663,19 +445,19 @@ static void check_accept(void **state)
 {
     struct accept_case *c = *state;
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct end_changes none = { 0 };
+    const struct made_end none = { 0 };
     struct zip_stats stats;
     struct err e = ERR_INIT;
     void *unused = NULL;
 
     enter(&unused);
-    make(&m, c->pieces, ARRAY_LEN(c->pieces), &none);
+    made_all(&m, c->pieces, ARRAY_LEN(c->pieces), &none);
     if (!unpack(buf_slice(&m.bytes), NULL, &stats, &e))
         fail_msg("%s", err_text(&e));
     assert_int_equal(stats.entries, m.count);
     assert_int_equal(stats.bytes, m.bytes.len);
     assert_file(c->want_path, c->want_data, c->want_mode);
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 /* ---- limits ---- */
@@ -705,44 +487,44 @@ static void check_limit(void **state)
 {
     struct limit_case *c = *state;
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct end_changes none = { 0 };
-    const struct piece one = { .name = "other", .data = "x" };
-    const struct piece big = { .name = c->file, .method = c->len ? 8 : 0 };
+    const struct made_end none = { 0 };
+    const struct made_piece one = { .name = "other", .data = "x" };
+    const struct made_piece big = { .name = c->file, .method = c->len ? 8 : 0 };
     struct err e = ERR_INIT;
     CLEANUP(mem_done) uint8_t *zeros = mem_new(c->len, &e);
     void *unused = NULL;
 
     enter(&unused);
-    add_piece(&m, &one, "x", 1);
-    add_piece(&m, &big, zeros, c->len);
-    add_end(&m, &none);
+    made_add(&m, &one, "x", 1);
+    made_add(&m, &big, zeros, c->len);
+    made_finish(&m, &none);
     if (unpack(buf_slice(&m.bytes), &c->limits, NULL, &e) != (c->want == ERR_KIND_NONE))
         fail_msg("%s", err_text(&e));
     assert_int_equal(e.kind, c->want);
     if (c->want_text && !strstr(err_text(&e), c->want_text))
         fail_msg("%s", err_text(&e));
     assert_int_equal(scratch_count("dest"), c->want == ERR_KIND_NONE ? 2 : 0);
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 static void claimed_terabyte_is_refused_AR_16(void **state)
 {
     /* A zip64 size of 1 TiB with 100 packed bytes. */
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct end_changes none = { 0 };
-    const struct piece p = { .name = "x",
-                             .method = 8,
-                             .data = "",
-                             .extra = "01000800"
-                                      "0000000000010000" };
+    const struct made_end none = { 0 };
+    const struct made_piece p = { .name = "x",
+                                  .method = 8,
+                                  .data = "",
+                                  .extra = "01000800"
+                                           "0000000000010000" };
     struct err e = ERR_INIT;
 
     (void)state;
-    add_piece(&m, &p, "", 0);
+    made_add(&m, &p, "", 0);
     /* The 32-bit size at its maximum makes the extra field count. */
     memset(m.central.base + m.central.start + 24, 0xff, 4);
     memset(m.bytes.base + m.bytes.start + 22, 0xff, 4);
-    add_end(&m, &none);
+    made_finish(&m, &none);
     assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_KIND_LIMIT);
 }
@@ -751,15 +533,15 @@ static void claimed_terabyte_is_refused_AR_16(void **state)
 
 static void archive_cut_anywhere_is_refused_AR_15(void **state)
 {
-    static const struct piece pieces[] = {
+    static const struct made_piece pieces[] = {
         { .name = "a/b", .data = "some text", .method = 8 },
         { .name = "c", .data = "more", .flags = 8, .descriptor_len = 16 },
     };
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct end_changes none = { 0 };
+    const struct made_end none = { 0 };
 
     (void)state;
-    make(&m, pieces, 2, &none);
+    made_all(&m, pieces, 2, &none);
     for (size_t len = 0; len < m.bytes.len; len++) {
         struct err e = ERR_INIT;
 
@@ -772,13 +554,13 @@ static void archive_cut_anywhere_is_refused_AR_15(void **state)
 static void trailing_bytes_are_refused(void **state)
 {
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct piece p = GOOD;
-    const struct end_changes none = { 0 };
+    const struct made_piece p = GOOD;
+    const struct made_end none = { 0 };
     struct err e = ERR_INIT;
 
     (void)state;
-    make(&m, &p, 1, &none);
-    bytes(&m.bytes, "x", 1);
+    made_all(&m, &p, 1, &none);
+    made_bytes(&m.bytes, "x", 1);
     assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_KIND_INVALID);
 }
@@ -786,13 +568,13 @@ static void trailing_bytes_are_refused(void **state)
 static void prepended_bytes_are_refused_with_offsets_mended_AR_9(void **state)
 {
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct piece p = GOOD;
-    const struct end_changes none = { 0 };
+    const struct made_piece p = GOOD;
+    const struct made_end none = { 0 };
     struct err e = ERR_INIT;
 
     (void)state;
-    bytes(&m.bytes, "MZ a program", 12);
-    make(&m, &p, 1, &none);
+    made_bytes(&m.bytes, "MZ a program", 12);
+    made_all(&m, &p, 1, &none);
     assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_KIND_INVALID);
     assert_string_equal(err_text(&e), "unpack a zip archive: bytes stand before the archive");
@@ -801,14 +583,14 @@ static void prepended_bytes_are_refused_with_offsets_mended_AR_9(void **state)
 static void comment_is_fine(void **state)
 {
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct piece p = GOOD;
-    const struct end_changes none = { 0 };
+    const struct made_piece p = GOOD;
+    const struct made_end none = { 0 };
     struct err e = ERR_INIT;
 
     (void)state;
-    make(&m, &p, 1, &none);
+    made_all(&m, &p, 1, &none);
     m.bytes.base[m.bytes.start + m.bytes.len - 2] = 7;
-    bytes(&m.bytes, "comment", 7);
+    made_bytes(&m.bytes, "comment", 7);
     assert_true(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
     assert_file("dest/good.txt", "good", 0644);
 }
@@ -816,16 +598,16 @@ static void comment_is_fine(void **state)
 /* No flipped byte may crash, hang, or leave anything but a whole tree. */
 static void each_damaged_byte_is_whole_or_nothing(void **state)
 {
-    static const struct piece pieces[] = {
+    static const struct made_piece pieces[] = {
         { .name = "a/b", .data = "some text", .method = 8, .attributes = UNIX(0100644) },
         { .name = "c", .data = "more", .flags = 8, .descriptor_len = 24, .attributes = UNIX(0100644) },
     };
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct end_changes none = { 0 };
+    const struct made_end none = { 0 };
     size_t accepted = 0;
 
     (void)state;
-    make(&m, pieces, 2, &none);
+    made_all(&m, pieces, 2, &none);
     for (size_t at = 0; at < m.bytes.len; at++) {
         for (unsigned flip = 1; flip <= 0x80; flip *= 16) {
             struct err e = ERR_INIT;
@@ -848,18 +630,18 @@ static void each_damaged_byte_is_whole_or_nothing(void **state)
 static void existing_name_refuses_all(void **state)
 {
     CLEANUP(made_done) struct made m = MADE_INIT;
-    const struct end_changes none = { 0 };
+    const struct made_end none = { 0 };
     struct err e = ERR_INIT;
 
     (void)state;
     /* So many that some are moved before, and have to go back, in whatever order. */
     for (int c = 'a'; c <= 'z'; c++) {
         const char name[] = { (char)c, '\0' };
-        const struct piece p = { .name = name };
+        const struct made_piece p = { .name = name };
 
-        add_piece(&m, &p, name, 1);
+        made_add(&m, &p, name, 1);
     }
-    add_end(&m, &none);
+    made_finish(&m, &none);
     scratch_write("dest/m", (struct slice)SLICE_LIT("mine"), 0600);
     assert_false(unpack(buf_slice(&m.bytes), NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_KIND_INVALID);
@@ -920,7 +702,7 @@ static void what_is_written_can_be_unpacked(void **state)
     assert_true(slice_equal(buf_slice(&first), buf_slice(&second)));
 }
 
-#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter, scratch_teardown)
 
 int main(void)
 {

@@ -21,13 +21,6 @@ static int enter(void **state)
     return 0;
 }
 
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 static bool to_buf(struct slice bytes, void *ctx, struct err *e)
 {
     return buf_append(ctx, bytes, e);
@@ -237,7 +230,7 @@ static void check_name(void **state)
     assert_memory_equal(at + 30, c->file, strlen(c->file));
     at += 30 + strlen(c->file) + 9 + 16;
     assert_int_equal(at[8] | at[9] << 8, c->want_flags);
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 static struct mode_case {
@@ -266,7 +259,7 @@ static void check_mode(void **state)
 
     assert_int_equal((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24,
                      c->want);
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 /* ---- links and other things ---- */
@@ -333,7 +326,7 @@ static void check_refuse(void **state)
     assert_false(zip_measure_dir(fd, &len, &e));
     assert_int_equal(e.kind, c->want);
     assert_int_equal(len, 77);
-    leave(&unused);
+    scratch_teardown(&unused);
 }
 
 static void socket_is_refused_AR_6(void **state)
@@ -372,7 +365,7 @@ static void sink_can_stop(void **state)
     assert_string_equal(err_text(&e), "archive a directory: 'a.txt': peer went away");
 }
 
-#define IN_TREE(test) cmocka_unit_test_setup_teardown(test, enter, leave)
+#define IN_TREE(test) cmocka_unit_test_setup_teardown(test, enter, scratch_teardown)
 
 int main(void)
 {

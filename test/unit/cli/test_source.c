@@ -7,20 +7,6 @@
 #include "base/text.h"
 #include "cli/source.h"
 
-static int enter(void **state)
-{
-    (void)state;
-    scratch_enter();
-    return 0;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 /* ---- the name that is sent ---- */
 
 static struct name_case {
@@ -197,16 +183,18 @@ static void hashing_stops_when_told(void **state)
 int main(void)
 {
     static const struct CMUnitTest single[] = {
-        cmocka_unit_test_setup_teardown(file_hash_is_sha3_256, enter, leave),
-        cmocka_unit_test_setup_teardown(ar_18_directory_hash_is_that_of_its_zip, enter, leave),
-        cmocka_unit_test_setup_teardown(empty_directory_is_an_empty_archive, enter, leave),
-        cmocka_unit_test_setup_teardown(missing_file_is_named, enter, leave),
-        cmocka_unit_test_setup_teardown(fifo_is_refused_without_waiting, enter, leave),
-        cmocka_unit_test_setup_teardown(whole_file_is_read_to_its_last_byte, enter, leave),
-        cmocka_unit_test_setup_teardown(file_that_shrinks_is_refused, enter, leave),
-        cmocka_unit_test_setup_teardown(file_that_grows_is_refused, enter, leave),
-        cmocka_unit_test_setup_teardown(file_in_directory_that_shrinks_is_refused, enter, leave),
-        cmocka_unit_test_setup_teardown(hashing_stops_when_told, enter, leave),
+        cmocka_unit_test_setup_teardown(file_hash_is_sha3_256, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(ar_18_directory_hash_is_that_of_its_zip, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(empty_directory_is_an_empty_archive, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(missing_file_is_named, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(fifo_is_refused_without_waiting, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(whole_file_is_read_to_its_last_byte, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(file_that_shrinks_is_refused, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(file_that_grows_is_refused, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(file_in_directory_that_shrinks_is_refused, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(hashing_stops_when_told, scratch_setup, scratch_teardown),
     };
     struct CMUnitTest tests[ARRAY_LEN(name_cases) + ARRAY_LEN(single)];
     size_t count = 0;

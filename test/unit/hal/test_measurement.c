@@ -7,20 +7,6 @@
 #include "hal/measurement.h"
 #include "unit/base/scratch.h"
 
-static int set_up(void **state)
-{
-    (void)state;
-    scratch_enter();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 /* Files as the kernel shows them: upper-case hex and a newline; PCR i is full of the byte i. */
 static void write_pcrs(void)
 {
@@ -185,11 +171,11 @@ static void check_wish(void **state)
 int main(void)
 {
     static const struct CMUnitTest fixed[] = {
-        cmocka_unit_test_setup_teardown(pcrs_are_read_as_lower_case_hex, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(no_tpm_is_no_error, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(missing_pcr_is_named, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(log_above_the_limit_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(missing_log_is_missing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pcrs_are_read_as_lower_case_hex, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(no_tpm_is_no_error, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(missing_pcr_is_named, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(log_above_the_limit_is_refused, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(missing_log_is_missing, scratch_setup, scratch_teardown),
     };
     struct CMUnitTest tests[ARRAY_LEN(fixed) + ARRAY_LEN(faults) + ARRAY_LEN(logs) + ARRAY_LEN(wishes)];
     size_t n = ARRAY_LEN(fixed);

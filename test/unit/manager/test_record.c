@@ -135,20 +135,6 @@ static void note_refused(const char *name, const struct err *why, void *ctx)
     s->refused++;
 }
 
-static int enter(void **state)
-{
-    (void)state;
-    scratch_enter();
-    return 0;
-}
-
-static int leave(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 static void what_is_written_is_read_and_removed(void **state)
 {
     struct seen seen = { 0 };
@@ -205,10 +191,11 @@ int main(void)
 {
     struct CMUnitTest tests[ARRAY_LEN(changes) + 4] = {
         cmocka_unit_test(MG_14_cut_anywhere_is_refused),
-        cmocka_unit_test_setup_teardown(what_is_written_is_read_and_removed, enter, leave),
-        cmocka_unit_test_setup_teardown(MG_14_files_that_are_not_trusted_are_removed_the_others_stay, enter,
-                                        leave),
-        cmocka_unit_test_setup_teardown(MG_14_record_of_another_boot_is_removed, enter, leave),
+        cmocka_unit_test_setup_teardown(what_is_written_is_read_and_removed, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(MG_14_files_that_are_not_trusted_are_removed_the_others_stay,
+                                        scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(MG_14_record_of_another_boot_is_removed, scratch_setup,
+                                        scratch_teardown),
     };
 
     for (size_t i = 0; i < ARRAY_LEN(changes); i++)

@@ -25,13 +25,6 @@ static int set_up(void **state)
     return scratch_sh("mkdir -p " MINE "/env " GONE "/tpm && echo x > " GONE "/tpm/state");
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_leave();
-    return 0;
-}
-
 /* A process that lives on with this argument; comes back when others see that. */
 static pid_t start(const char *argument)
 {
@@ -123,8 +116,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(MG_6_processes_and_directory_without_a_record_go_others_stay, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(directory_that_is_not_there_is_an_error, set_up, tear_down),
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(directory_that_is_not_there_is_an_error, set_up, scratch_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
