@@ -29,6 +29,8 @@
 #define STOP_GRACE_MS 5000  /* for services when the machine ends              */
 #define GIVE_WAY_FAILURES 3 /* a service that ended so often no longer holds up the next */
 #define ORPHANS_MS 2000     /* for what a service left running to end          */
+#define REST_NICE \
+    10 /* a tenth of what a service gets: done in seconds beside an algorithm that never rests */
 #define SERVICE_COUNT 4
 
 struct init {
@@ -166,7 +168,7 @@ static bool rest(const struct init *in)
     struct err e = ERR_INIT;
     bool ok = true;
 
-    if (setpriority(PRIO_PROCESS, 0, 19) != 0)
+    if (setpriority(PRIO_PROCESS, 0, REST_NICE) != 0)
         log_warn("the rest of the boot competes with the services: %s", strerror(errno));
     if (!hal_load_modules("rest", NULL, &e)) {
         log_error("%s", err_text(&e));
@@ -186,7 +188,7 @@ static bool rest(const struct init *in)
 /*
  * What no service waits for: first the power button, as the host may press it
  * at any time; then disks, overlays and measurements. A child does those at
- * the lowest priority, so that the agent, which starts at the same time, is
+ * a low priority, so that the agent, which starts at the same time, is
  * not held up by them.
  */
 static void rest_begin(struct init *in)

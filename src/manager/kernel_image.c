@@ -60,7 +60,7 @@ static int compare_sections(const void *a, const void *b)
 static bool check_sections(struct slice head, uint64_t table, unsigned count, const struct mgr_pe *pe,
                            struct err *e)
 {
-    struct section found[MGR_KERNEL_SECTIONS_MAX];
+    struct section found[MGR_KERNEL_SECTIONS_MAX] = { { 0, 0 } };
     size_t used = 0;
     uint64_t end = pe->headers_len;
 

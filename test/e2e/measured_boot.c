@@ -59,7 +59,7 @@ int main(void)
     struct measured_boot first = MEASURED_BOOT_INIT;
     struct measured_boot second = MEASURED_BOOT_INIT;
     struct measured_boot other = MEASURED_BOOT_INIT;
-    struct e2e_vm twin;
+    struct e2e_vm twin = { "", "" };
 
     e2e_begin("measured-boot");
     cast_algorithm(&c, "examples/linreg/linreg", "bin");
