@@ -38,15 +38,14 @@ const char *measure_tpm(const struct agent_config *cfg)
 static bool run(void *ctx, struct err *e)
 {
     struct measure *m = ctx;
-    struct ev_measured *r = &m->result;
+    struct ev_measured compat;
     struct ev_tpm *tpm;
     bool ok;
 
     if (!ev_tpm_open(m->where, m->timeout_ms, &tpm, e))
         return err_wrap(e, "measure the manifest");
-    ok = ev_measure(tpm, MEASURE_PCR, buf_slice(&m->text), r, e) &&
-         ev_tpm_pcr_extend(tpm, MEASURE_PCR_COMPAT, r->bank, (const uint8_t(*)[EV_DIGEST_MAX])r->digest,
-                           r->count, e);
+    ok = ev_measure(tpm, MEASURE_PCR, buf_slice(&m->text), &m->result, e) &&
+         ev_measure(tpm, MEASURE_PCR_COMPAT, buf_slice(&m->text), &compat, e);
     ev_tpm_close(tpm);
     return ok || err_wrap(e, "measure the manifest");
 }

@@ -43,25 +43,63 @@ static bool has_strong(const struct ev_measured *m)
     return false;
 }
 
-/* after = H(before || digest) */
-static bool check(const struct ev_measured *m, size_t i, const uint8_t *before, struct err *e)
+/* What a register must hold after the digest, H(before || digest); false for a bank that nobody relies on. */
+static bool follows(const struct ev_measured *m, size_t i, const uint8_t *before, uint8_t ret[HASH_LEN_MAX],
+                    struct err *e)
 {
     size_t len = ev_bank_len(m->bank[i]);
     uint8_t both[2 * EV_DIGEST_MAX];
-    uint8_t want[HASH_LEN_MAX];
     enum hash_alg alg;
 
     if (!bank_hash(m->bank[i], &alg))
-        return true;
+        return false;
     memcpy(both, before, len);
     memcpy(both + len, m->digest[i], len);
-    if (!hash_bytes(alg, slice_of(both, 2 * len), want, e))
-        return false;
-    return ct_equal(slice_of(want, len), slice_of(m->value[i], len)) ||
-           err_fail(e, ERR_KIND_UNVERIFIED,
-                    "PCR %u of %s does not hold what was just extended into it: another program extends it, "
-                    "or this is no TPM",
-                    m->pcr, ev_bank_name(m->bank[i]));
+    return hash_bytes(alg, slice_of(both, 2 * len), ret, e);
+}
+
+/* Whether all banks to rely on hold what follows from before. */
+static bool check(const struct ev_measured *m, const uint8_t (*before)[EV_DIGEST_MAX], struct err *e)
+{
+    for (size_t i = 0; i < m->count; i++) {
+        size_t len = ev_bank_len(m->bank[i]);
+        uint8_t want[HASH_LEN_MAX];
+
+        if (follows(m, i, before[i], want, e) && !ct_equal(slice_of(want, len), slice_of(m->value[i], len)))
+            return err_fail(
+                e, ERR_KIND_UNVERIFIED,
+                "PCR %u of %s does not hold what was just extended into it: another program extends "
+                "it, or this is no TPM",
+                m->pcr, ev_bank_name(m->bank[i]));
+    }
+    return e->kind == ERR_KIND_NONE;
+}
+
+static bool unchanged(const struct ev_measured *m, const uint8_t (*before)[EV_DIGEST_MAX])
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (!ct_equal(slice_of(before[i], ev_bank_len(m->bank[i])),
+                      slice_of(m->value[i], ev_bank_len(m->bank[i]))))
+            return false;
+    return true;
+}
+
+/* Once and once only, also where it is not known whether it was done: a TPM does one command after another. */
+static bool extend(struct ev_tpm *t, struct ev_measured *m, const uint8_t (*before)[EV_DIGEST_MAX],
+                   struct err *e)
+{
+    for (;;) {
+        bool done = ev_tpm_pcr_extend(t, m->pcr, m->bank, (const uint8_t(*)[EV_DIGEST_MAX])m->digest,
+                                      m->count, e);
+
+        if (!done && e->kind != ERR_KIND_CANCELLED)
+            return false;
+        err_clear(e);
+        if (!ev_tpm_pcr_read(t, m->pcr, m->bank, m->count, m->value, e))
+            return false;
+        if (done || !unchanged(m, before))
+            return check(m, before, e);
+    }
 }
 
 bool ev_measure(struct ev_tpm *t, unsigned pcr, struct slice bytes, struct ev_measured *ret, struct err *e)
@@ -77,12 +115,8 @@ bool ev_measure(struct ev_tpm *t, unsigned pcr, struct slice bytes, struct ev_me
         if (!digest_for(m.bank[i], bytes, m.digest[i], e))
             return false;
     if (!ev_tpm_pcr_read(t, pcr, m.bank, m.count, before, e) ||
-        !ev_tpm_pcr_extend(t, pcr, m.bank, (const uint8_t(*)[EV_DIGEST_MAX])m.digest, m.count, e) ||
-        !ev_tpm_pcr_read(t, pcr, m.bank, m.count, m.value, e))
+        !extend(t, &m, (const uint8_t(*)[EV_DIGEST_MAX])before, e))
         return false;
-    for (size_t i = 0; i < m.count; i++)
-        if (!check(&m, i, before[i], e))
-            return false;
     *ret = m;
     return true;
 }

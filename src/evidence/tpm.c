@@ -1,20 +1,11 @@
 #include "evidence/tpm.h"
 
-#include <tss2/tss2_esys.h>
+#include <errno.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/stage.h"
-#include "evidence/tpm_link.h"
-
-#define NAME_MAX_LEN 128
-
-struct ev_tpm {
-    struct tpm_link link;
-    ESYS_CONTEXT *esys;
-    int fd;
-    char name[NAME_MAX_LEN];
-};
+#include "evidence/tpm_int.h"
 
 /* ------------------------------------------------------------------ banks */
 
@@ -82,6 +73,24 @@ static bool nonsense(const struct ev_tpm *t, const char *what, struct err *e)
 
 /* ------------------------------------------------------------------ open and close */
 
+static TSS2_RC begin(struct ev_tpm *t)
+{
+    return Esys_Initialize(&t->esys, (TSS2_TCTI_CONTEXT *)(void *)&t->link, NULL);
+}
+
+/*
+ * After a failure: ESYS can be used again only from its beginning. True when
+ * it was the driver that gave up, and there is time to ask once more: it
+ * measures by the guest's clock, which runs fast on a host with much to do.
+ */
+static bool again(struct ev_tpm *t)
+{
+    if (t->link.why.os_errno != ETIME || clock_mono_ms(clock_system()) >= t->link.until_ms)
+        return false;
+    Esys_Finalize(&t->esys);
+    return begin(t) == TSS2_RC_SUCCESS;
+}
+
 static bool open_on(int fd, const char *name, uint64_t until_ms, struct ev_tpm **ret, struct err *e)
 {
     struct ev_tpm *t = mem_new(sizeof(*t), e);
@@ -94,7 +103,7 @@ static bool open_on(int fd, const char *name, uint64_t until_ms, struct ev_tpm *
     t->fd = fd;
     snprintf(t->name, sizeof(t->name), "%s", name);
     tpm_link_init(&t->link, fd, until_ms);
-    rc = Esys_Initialize(&t->esys, (TSS2_TCTI_CONTEXT *)(void *)&t->link, NULL);
+    rc = begin(t);
     if (rc != TSS2_RC_SUCCESS) {
         refused(t, rc, "begin", e);
         ev_tpm_close(t);
@@ -141,11 +150,14 @@ bool ev_tpm_banks(struct ev_tpm *t, unsigned pcr, enum ev_bank ret[EV_BANKS_MAX]
 {
     TPMS_CAPABILITY_DATA *data = NULL;
     TPMI_YES_NO more;
-    TSS2_RC rc = Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_PCRS, 0, 1,
-                                    &more, &data);
     size_t count = 0;
     size_t unknown = 0;
+    TSS2_RC rc;
 
+    do
+        rc = Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_PCRS, 0, 1, &more,
+                                &data);
+    while (rc != TSS2_RC_SUCCESS && again(t));
     if (rc != TSS2_RC_SUCCESS)
         return refused(t, rc, "ask for its banks", e);
     if (data->capability != TPM2_CAP_PCRS) {
@@ -206,9 +218,12 @@ bool ev_tpm_pcr_read(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks, 
         TPML_PCR_SELECTION *got = NULL;
         TPML_DIGEST *values = NULL;
         UINT32 updates;
-        TSS2_RC rc = Esys_PCR_Read(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, &updates, &got,
-                                   &values);
+        TSS2_RC rc;
 
+        do
+            rc = Esys_PCR_Read(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, &updates, &got,
+                               &values);
+        while (rc != TSS2_RC_SUCCESS && again(t));
         if (rc != TSS2_RC_SUCCESS)
             return refused(t, rc, "read a PCR", e);
         taken = take_values(got, values, pcr, banks + done, count - done, ret + done);
@@ -233,5 +248,10 @@ bool ev_tpm_pcr_extend(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks
         memcpy(&values.digests[i].digest, digests[i], ev_bank_len(banks[i]));
     }
     rc = Esys_PCR_Extend(t->esys, ESYS_TR_PCR0 + pcr, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &values);
-    return rc == TSS2_RC_SUCCESS || refused(t, rc, "extend a PCR", e);
+    if (rc == TSS2_RC_SUCCESS)
+        return true;
+    refused(t, rc, "extend a PCR", e);
+    if (again(t))
+        e->kind = ERR_KIND_CANCELLED;
+    return false;
 }

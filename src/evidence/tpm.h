@@ -57,7 +57,11 @@ bool ev_tpm_banks(struct ev_tpm *t, unsigned pcr, enum ev_bank ret[EV_BANKS_MAX]
 bool ev_tpm_pcr_read(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks, size_t count,
                      uint8_t (*ret)[EV_DIGEST_MAX], struct err *e) MUST_CHECK;
 
-/* One digest for each of count banks, all in one command of the TPM: digests[i] has ev_bank_len(banks[i]) bytes. */
+/*
+ * One digest for each of count banks, all in one command of the TPM:
+ * digests[i] has ev_bank_len(banks[i]) bytes. CANCELLED when the driver gave
+ * up waiting: then the registers tell whether it was done.
+ */
 bool ev_tpm_pcr_extend(struct ev_tpm *t, unsigned pcr, const enum ev_bank *banks,
                        const uint8_t (*digests)[EV_DIGEST_MAX], size_t count, struct err *e) MUST_CHECK;
 

@@ -81,9 +81,11 @@ static bool receive_all(struct tpm_link *l)
 
         if (!wait_for(l->fd, POLLIN, l->until_ms, &l->why))
             return false;
-        n = read(l->fd, l->answer + l->len, sizeof(l->answer) - l->len);
+        n = l->read(l->fd, l->answer + l->len, sizeof(l->answer) - l->len);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
+        if (n < 0 && errno == ETIME)
+            return err_fail_os(&l->why, "its driver gave up waiting");
         if (n < 0)
             return err_fail_os(&l->why, "read an answer");
         if (n == 0)
@@ -167,7 +169,7 @@ static TSS2_RC set_locality(TSS2_TCTI_CONTEXT *tcti, uint8_t locality)
 
 void tpm_link_init(struct tpm_link *l, int fd, uint64_t until_ms)
 {
-    *l = (struct tpm_link){ .fd = fd, .until_ms = until_ms, .why = ERR_INIT };
+    *l = (struct tpm_link){ .fd = fd, .until_ms = until_ms, .why = ERR_INIT, .read = read };
     l->tcti = (TSS2_TCTI_CONTEXT_COMMON_V1){
         .magic = 0x636f636f732d7470, /* any but 0 */
         .version = 1,

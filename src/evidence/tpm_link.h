@@ -8,6 +8,7 @@
 #ifndef EVIDENCE_TPM_LINK_H
 #define EVIDENCE_TPM_LINK_H
 
+#include <sys/types.h>
 #include <tss2/tss2_tcti.h>
 
 #include "base/err.h"
@@ -17,10 +18,11 @@
 struct tpm_link {
     TSS2_TCTI_CONTEXT_COMMON_V1 tcti; /* first: ESYS holds this struct by it */
     int fd;
-    uint64_t until_ms; /* on the monotonic clock */
-    size_t len;        /* bytes of the answer so far */
-    bool asked;        /* a command is out           */
-    struct err why;    /* of the last failure: ESYS knows only codes */
+    uint64_t until_ms;                             /* on the monotonic clock */
+    size_t len;                                    /* bytes of the answer so far */
+    bool asked;                                    /* a command is out           */
+    struct err why;                                /* of the last failure: ESYS knows only codes */
+    ssize_t (*read)(int fd, void *at, size_t len); /* read(2), but in tests */
     uint8_t answer[TPM_ANSWER_MAX];
 };
 

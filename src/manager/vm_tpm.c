@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/stage.h"
 #include "manager/vm_int.h"
 
@@ -212,6 +213,7 @@ static enum step_result start_swtpm(struct mgr_vm *vm, struct err *e)
         return STEP_FAILED;
     }
     vm->record.swtpm = mgr_process_id(vm->swtpm);
+    log_info("VM %s: swtpm runs as process %d", vm->record.id, (int)vm->record.swtpm.pid);
     uv_update_time(vm->host->loop);
     vm->tpm.since_ms = uv_now(vm->host->loop);
     mgr_vm_timer(vm, 1, probe);

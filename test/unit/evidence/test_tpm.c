@@ -1,5 +1,6 @@
 #include "unit/base/unit.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include "base/hash.h"
 #include "base/stage.h"
 #include "evidence/measure.h"
+#include "evidence/tpm_int.h"
 
 #define PCR 15
 
@@ -227,6 +229,85 @@ static void banks_that_come_one_by_one_are_all_read(void **state)
     close(pair[0]);
 }
 
+/* The driver gives up at this read from now on (from 1), once. */
+static int gives_up_at;
+
+static ssize_t read_or_give_up(int fd, void *at, size_t len)
+{
+    if (gives_up_at > 0 && --gives_up_at == 0) {
+        errno = ETIME;
+        return -1;
+    }
+    return read(fd, at, len);
+}
+
+static struct driver_case {
+    const char *name;
+    int at;
+    enum {
+        OF_ZERO,
+        OF_EXTENDED,
+        OF_OK
+    } answers[8]; /* what the TPM says, one behind another behind its banks */
+    size_t count;
+    enum err_kind want;
+} drivers[] = {
+    { "driver_gives_up_at_the_banks_they_are_asked_for_again",
+      1,
+      { OF_ZERO, OF_OK, OF_EXTENDED },
+      3,
+      ERR_KIND_NONE },
+    { "driver_gives_up_at_a_register_it_is_read_again",
+      2,
+      { OF_ZERO, OF_OK, OF_EXTENDED },
+      3,
+      ERR_KIND_NONE },
+    { "driver_gives_up_at_the_extend_which_was_done", 3, { OF_ZERO, OF_EXTENDED }, 2, ERR_KIND_NONE },
+    { "driver_gives_up_at_the_extend_which_was_not_done",
+      3,
+      { OF_ZERO, OF_ZERO, OF_OK, OF_EXTENDED },
+      4,
+      ERR_KIND_NONE },
+    { "driver_gives_up_at_the_read_behind_it", 4, { OF_ZERO, OF_OK, OF_EXTENDED }, 3, ERR_KIND_NONE },
+    { "driver_gives_up_and_the_register_is_another", 3, { OF_EXTENDED, OF_ZERO }, 2, ERR_KIND_UNVERIFIED },
+};
+
+static void send_packet(int fd, const void *bytes, size_t len)
+{
+    assert_int_equal(send(fd, bytes, len, 0), len);
+}
+
+static void driver_that_gives_up_is_asked_again(void **state)
+{
+    const struct driver_case *c = *state;
+    uint8_t after[] = REGISTER("\x00\x80\x00", ZERO_32);
+    uint8_t both[64] = { 0 };
+    struct ev_measured m;
+    struct ev_tpm *tpm;
+    struct err e = ERR_INIT;
+    int pair[2];
+
+    assert_true(hash_bytes(HASH_SHA3_256, slice_of_str("{}"), both + 32, &e));
+    assert_true(hash_bytes(HASH_SHA256, slice_of(both, 64), after + sizeof(after) - 1 - 32, &e));
+    setenv("TSS2_LOG", "all+none", 1);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    send_packet(pair[0], BANKS, sizeof(BANKS) - 1);
+    for (size_t i = 0; i < c->count; i++)
+        switch (c->answers[i]) {
+        case OF_ZERO: send_packet(pair[0], READ_0, sizeof(READ_0) - 1); break;
+        case OF_EXTENDED: send_packet(pair[0], after, sizeof(after) - 1); break;
+        case OF_OK: send_packet(pair[0], EXTENDED, sizeof(EXTENDED) - 1); break;
+        }
+    assert_true(ev_tpm_open_fd(pair[1], "driver", 60000, &tpm, &e));
+    tpm->link.read = read_or_give_up;
+    gives_up_at = c->at;
+    assert_int_equal(ev_measure(tpm, PCR, slice_of_str("{}"), &m, &e), c->want == ERR_KIND_NONE);
+    assert_int_equal(e.kind, c->want);
+    assert_int_equal(gives_up_at, 0);
+    ev_tpm_close(tpm);
+    close(pair[0]);
+}
+
 static struct where_case {
     const char *name;
     const char *where;
@@ -263,6 +344,7 @@ int main(void)
 
     UNIT_ROWS(tests, count, cases, measure_is_refused);
     UNIT_ROWS(tests, count, reads, register_is_read);
+    UNIT_ROWS(tests, count, drivers, driver_that_gives_up_is_asked_again);
     UNIT_ROWS(tests, count, wheres, place_is_refused);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(register_that_holds_what_follows_is_measured);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test(banks_that_come_one_by_one_are_all_read);
