@@ -1,4 +1,6 @@
-/* A computation by direct upload inside a VM, to a result on the host: the main job. */
+/*
+ * A computation by direct upload inside a VM, to a result on the host: the main job. Its manifest is in the VM's TPM.
+ */
 
 #include "e2e/lib/cast.h"
 
@@ -14,6 +16,7 @@ int main(void)
     e2e_mark("result ready");
     cast_result(&c, "owner", "\"slope\": 49\\.68");
     e2e_line(&c.cvms, 10000, "\"event_type\":\"Complete\",\"status\":\"Completed\"", NULL, 0);
+    cast_measured(&c);
     e2e_remove(&c.vm);
     return e2e_end();
 }

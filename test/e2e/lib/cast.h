@@ -31,6 +31,12 @@ void cast_cvms(struct cast *c);
 void cast_vm(struct cast *c, const char *flavour);
 void cast_wait_for_agent(struct cast *c);
 
+/*
+ * The agent measured the manifest: the value it read back from its TPM is the
+ * one that follows from the manifest that cvms-test prints for the same flags.
+ */
+void cast_measured(struct cast *c);
+
 /* Uploads that must succeed; who names the key. */
 void cast_upload_algorithm(struct cast *c, const char *who);
 void cast_upload_data(struct cast *c, const char *who);
