@@ -1,7 +1,6 @@
 #include "base/config.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <unistd.h>
 
 #include "base/config_int.h"
@@ -14,6 +13,7 @@
 struct setting {
     struct config_list texts; /* one, but for CONFIG_LIST */
     const char *origin;
+    bool bad; /* not what the option wants: a fault tells */
 };
 
 struct reader {
@@ -22,26 +22,9 @@ struct reader {
     size_t opt_count;
     struct setting set[CONFIG_OPTS_MAX]; /* one per option */
     struct config_values *values;
-    struct buf faults;
-    size_t unlisted; /* faults for which there was no room */
-    bool shown;      /* --help or --version was printed    */
+    struct faults faults;
+    bool shown; /* --help or --version was printed */
 };
-
-enum { FAULTS_MAX = ERR_TEXT_SIZE - 64 };
-
-/* Notes a fault; reading goes on, so that a person sees all of them at once. */
-static PRINTF(2, 3) void fault(struct reader *r, const char *fmt, ...)
-{
-    struct err ignored = ERR_INIT;
-    char text[512];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    if (r->unlisted || !buf_format(&r->faults, &ignored, "%s%s", r->faults.len ? "; " : "", text))
-        r->unlisted++;
-}
 
 bool config_values_own(struct config_values *v, void *take_at, struct err *e)
 {
@@ -113,9 +96,9 @@ static void unknown_flag(struct reader *r, struct slice name)
 
     text_short(name, shown);
     if (near)
-        fault(r, "unknown flag --%s: did you mean --%s?", shown, near);
+        faults_add(&r->faults, "unknown flag --%s: did you mean --%s?", shown, near);
     else
-        fault(r, "unknown flag --%s: --help lists the known ones", shown);
+        faults_add(&r->faults, "unknown flag --%s: --help lists the known ones", shown);
 }
 
 static bool is_bool_word(const char *text)
@@ -157,7 +140,7 @@ static bool read_flag(struct reader *r, int argc, char *const *argv, int *at, st
         return set_text(r, opt, slice_of_str(is_bool_word(next) ? next : "true"), "flag", e);
     }
     if (!has_value && !next) {
-        fault(r, "flag --%.*s: a value is wanted", (int)name.len, (const char *)name.at);
+        faults_add(&r->faults, "flag --%.*s: a value is wanted", (int)name.len, (const char *)name.at);
         return true;
     }
     if (!has_value) {
@@ -279,14 +262,16 @@ static void check_option(struct reader *r, size_t i)
 
     if (o->required && (s->texts.count == 0 || s->texts.at[0][0] == '\0')) {
         if (o->flag && o->env)
-            fault(r, "flag --%s or environment %s: must be set", o->flag, o->env);
+            faults_add(&r->faults, "flag --%s or environment %s: must be set", o->flag, o->env);
         else
-            fault(r, "%s%s: must be set", o->flag ? "flag --" : "environment ", o->flag ? o->flag : o->env);
+            faults_add(&r->faults, "%s%s: must be set", o->flag ? "flag --" : "environment ",
+                       o->flag ? o->flag : o->env);
         return;
     }
     if (s->origin && !parse_one(o, s, NULL, &e)) {
         name_source(o, s->origin, where, sizeof(where));
-        fault(r, "%s: %s", where, err_text(&e));
+        faults_add(&r->faults, "%s: %s", where, err_text(&e));
+        r->set[i].bad = true;
     }
 }
 
@@ -296,12 +281,12 @@ static void check_args(struct reader *r)
     char shown[TEXT_SHORT_SIZE];
 
     if (count < r->spec->args_min) {
-        fault(r, "%zu argument%s given, %zu wanted: %s %s", count, count == 1 ? "" : "s", r->spec->args_min,
-              r->spec->program, r->spec->usage ? r->spec->usage : "");
+        faults_add(&r->faults, "%zu argument%s given, %zu wanted: %s %s", count, count == 1 ? "" : "s",
+                   r->spec->args_min, r->spec->program, r->spec->usage ? r->spec->usage : "");
     } else if (count > r->spec->args_max) {
         text_short(slice_of_str(r->values->args[r->spec->args_max]), shown);
-        fault(r, "argument '%s' is one too many: %s %s", shown, r->spec->program,
-              r->spec->usage ? r->spec->usage : "");
+        faults_add(&r->faults, "argument '%s' is one too many: %s %s", shown, r->spec->program,
+                   r->spec->usage ? r->spec->usage : "");
     }
 }
 
@@ -325,6 +310,25 @@ static bool store(struct reader *r, void *ret, struct err *e)
     return true;
 }
 
+/* Fills the program's struct as far as it can be, for what the program has to say about it. */
+static void check_together(struct reader *r, void *ret)
+{
+    struct err e = ERR_INIT;
+
+    if (!r->spec->check)
+        return;
+    for (size_t i = 0; i < r->opt_count; i++) {
+        const char *def = r->opts[i].def;
+        struct setting s = r->set[i];
+
+        if (s.bad)
+            s.texts = (struct config_list){ &def, def ? 1 : 0 };
+        if (!parse_one(&r->opts[i], &s, ret, &e))
+            err_clear(&e); /* a default that its own row does not take: told already */
+    }
+    r->spec->check(ret, &r->faults);
+}
+
 static enum config_outcome read_all(struct reader *r, int argc, char *const *argv, char *const *env,
                                     void *ret, struct err *e)
 {
@@ -337,16 +341,9 @@ static enum config_outcome read_all(struct reader *r, int argc, char *const *arg
     for (size_t i = 0; i < r->opt_count; i++)
         check_option(r, i);
     check_args(r);
-    if (r->faults.len) {
-        struct slice text = buf_slice(&r->faults);
-
-        if (r->unlisted)
-            err_fail(e, ERR_KIND_INVALID, "%.*s; and %zu more", (int)text.len, (const char *)text.at,
-                     r->unlisted);
-        else
-            err_fail(e, ERR_KIND_INVALID, "%.*s", (int)text.len, (const char *)text.at);
+    check_together(r, ret);
+    if (!faults_none(&r->faults, e))
         return CONFIG_BAD;
-    }
     return store(r, ret, e) ? CONFIG_RUN : CONFIG_BAD;
 }
 
@@ -354,14 +351,13 @@ enum config_outcome config_read(const struct config_spec *spec, int argc, char *
                                 void *ret, struct config_values *ret_values, struct err *e)
 {
     struct config_values values = { 0 };
-    struct reader r = { .spec = spec, .values = &values, .faults = BUF_INIT(FAULTS_MAX) };
+    struct reader r = { .spec = spec, .values = &values, .faults = FAULTS_INIT };
     enum config_outcome outcome;
 
     r.opt_count = config_rows_all(spec, r.opts);
     outcome = read_all(&r, argc, argv, env, ret, e);
     for (size_t i = 0; i < r.opt_count; i++)
         mem_free(r.set[i].texts.at);
-    buf_done(&r.faults);
     if (outcome == CONFIG_RUN)
         *ret_values = values;
     else

@@ -13,6 +13,7 @@
 #define BASE_CONFIG_H
 
 #include "base/err.h"
+#include "base/faults.h"
 #include "base/slice.h"
 
 enum config_type {
@@ -66,6 +67,11 @@ struct config_spec {
     size_t opt_count;
     struct config_part parts[CONFIG_PARTS_MAX]; /* behind opts; the first without rows ends them */
     size_t args_min, args_max;                  /* positional arguments                          */
+    /*
+     * Adds what is wrong with settings besides the form of each, or NULL. Called
+     * also when some have no right form, and then with the defaults of these.
+     */
+    void (*check)(const void *settings, struct faults *faults);
 };
 
 /* What config_read allocated; strings in the struct live as long as this. */
@@ -80,7 +86,7 @@ struct config_values {
 enum config_outcome {
     CONFIG_RUN,   /* settings are in *ret                                  */
     CONFIG_SHOWN, /* --help or --version was printed on stdout: exit 0     */
-    CONFIG_BAD,   /* *e lists every fault, one after another: exit 2       */
+    CONFIG_BAD,   /* *e lists every fault, *ret is not to be used: exit 2  */
 };
 
 /*

@@ -145,16 +145,6 @@ static const struct config_opt opts[] = {
     STR("QEMU_ENV_MOUNT", "", "likewise for the environment", QAT(env_mount)),
 };
 
-static const struct config_spec spec = {
-    .program = "cocos-manager",
-    .usage = "[flags]",
-    .summary = "Creates and removes confidential VMs on this host, by gRPC.",
-    .examples = "  MANAGER_QEMU_DISK_IMG_KERNEL_FILE=build/guest/vmlinuz \\\n"
-                "  MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=build/guest/initrd-minimal.cpio cocos-manager\n",
-    .opts = opts,
-    .opt_count = ARRAY_LEN(opts),
-};
-
 bool mgr_port_range(const char *text, uint16_t *ret_first, uint16_t *ret_last, struct err *e)
 {
     struct slice all = slice_of_str(text);
@@ -284,17 +274,21 @@ static void check_tls(const struct mgr_settings *s, struct faults *faults)
         faults_add(faults, "MANAGER_HTTP_*_CA_CERTS: no client is asked for a certificate there; unset it");
 }
 
-static void check(const struct mgr_settings *s, struct faults *faults)
+static void check(const void *settings, struct faults *faults)
 {
+    const struct mgr_settings *s = settings;
     static const char *const on_off[] = { "on", "off", NULL };
     static const char *const boots[] = { "measured", "fast", NULL };
     static const char *const formats[] = { "qcow2", "raw", NULL };
     const struct mgr_qemu_settings *q = &s->qemu;
     struct err e = ERR_INIT;
+    uint64_t max_vms;
     uint16_t first;
     uint16_t last;
     struct in_addr addr;
 
+    if (!parse_max_vms(s->max_vms_text, &max_vms, &e))
+        note(faults, "MANAGER_MAX_VMS", &e);
     if (q->host_fwd_addr[0] && inet_pton(AF_INET, q->host_fwd_addr, &addr) != 1)
         faults_add(faults, "MANAGER_QEMU_HOST_FWD_ADDR: '%s': an IPv4 address is wanted", q->host_fwd_addr);
     if (!mgr_port_range(q->host_fwd_range, &first, &last, &e))
@@ -306,6 +300,17 @@ static void check(const struct mgr_settings *s, struct faults *faults)
     check_word(faults, "MANAGER_QEMU_OVMF_CODE_READONLY", q->ovmf_code_readonly, on_off);
     check_word(faults, "MANAGER_QEMU_DISK_FORMAT", q->disk_format, formats);
 }
+
+static const struct config_spec spec = {
+    .program = "cocos-manager",
+    .usage = "[flags]",
+    .summary = "Creates and removes confidential VMs on this host, by gRPC.",
+    .examples = "  MANAGER_QEMU_DISK_IMG_KERNEL_FILE=build/guest/vmlinuz \\\n"
+                "  MANAGER_QEMU_DISK_IMG_ROOTFS_FILE=build/guest/initrd-minimal.cpio cocos-manager\n",
+    .opts = opts,
+    .opt_count = ARRAY_LEN(opts),
+    .check = check,
+};
 
 /* Other names a setting goes by at our peers; the first one wins when both are set. */
 static const struct alias {
@@ -368,20 +373,14 @@ static char **with_aliases(char *const *env, char **added, struct err *e)
 enum config_outcome mgr_settings_read(int argc, char *const *argv, char *const *env, struct mgr_settings *ret,
                                       struct config_values *ret_values, struct err *e)
 {
-    struct faults faults = FAULTS_INIT;
     char *added[ARRAY_LEN(aliases) + 1] = { NULL };
     CLEANUP(mem_done) char **all = with_aliases(env, added, e);
     enum config_outcome outcome = all ? config_read(&spec, argc, argv, all, ret, ret_values, e) : CONFIG_BAD;
 
     for (size_t i = 0; i < ARRAY_LEN(added); i++)
         mem_free(added[i]);
-    if (outcome != CONFIG_RUN)
+    if (outcome != CONFIG_RUN || parse_max_vms(ret->max_vms_text, &ret->max_vms, e))
         return outcome;
-    if (!parse_max_vms(ret->max_vms_text, &ret->max_vms, e))
-        note(&faults, "MANAGER_MAX_VMS", e);
-    check(ret, &faults);
-    if (faults_none(&faults, e))
-        return CONFIG_RUN;
     config_values_done(ret_values);
     return CONFIG_BAD;
 }

@@ -68,6 +68,11 @@ static const struct fault_case {
       { "MANAGER_QEMU_HOST_FWD_RANGE=2-1", "MANAGER_QEMU_BOOT=slow" },
       "MANAGER_QEMU_HOST_FWD_RANGE: '2-1': the range runs backwards; "
       "MANAGER_QEMU_BOOT: 'slow': one of 'measured', 'fast' is wanted" },
+    { "faults_of_form_and_of_meaning_at_once",
+      { "MANAGER_QEMU_SMP_COUNT=many", "MANAGER_QEMU_HOST_FWD_RANGE=2-1", "MANAGER_MAX_VMS=ten" },
+      "environment MANAGER_QEMU_SMP_COUNT: 'many': a whole number from 1 to 4096 is wanted; "
+      "MANAGER_MAX_VMS: 'ten': a whole number is wanted, 0 or less for no limit; "
+      "MANAGER_QEMU_HOST_FWD_RANGE: '2-1': the range runs backwards" },
 };
 
 static void check_case(void **state)
