@@ -1,9 +1,12 @@
 #include "manager/environment.h"
 
+#include "base/faults.h"
+#include "base/log.h"
 #include "base/stage.h"
 #include "base/text.h"
 #include "manager/qemu_args.h"
 #include "proto/pb.h"
+#include "rpc/address.h"
 
 /* Every text of a request that becomes a line, in the order of the file. */
 struct line {
@@ -69,70 +72,69 @@ static const char *value_of(const Manager__CreateReq *req, const struct line *l,
     return *(char *const *)(const void *)((const char *)req + l->offset);
 }
 
-/* Adds a fault to the list and goes on, so that all are seen at once. */
-static void note(struct buf *faults, const struct err *e)
+static bool check_value(const char *field, const char *value, struct faults *faults)
 {
-    struct err full = ERR_INIT;
-
-    if (!buf_format(faults, &full, "%s%s", faults->len ? "; " : "", err_text(e)))
-        faults->max = faults->len;
-}
-
-static void check_value(const struct line *l, const char *value, struct buf *faults)
-{
-    struct err e = ERR_INIT;
-
     for (size_t i = 0; value[i]; i++)
         if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f) {
-            err_fail(&e, ERR_KIND_INVALID, "%s: byte 0x%02x at %zu: one line of text is wanted", l->field,
-                     (unsigned char)value[i], i);
-            note(faults, &e);
-            return;
+            faults_add(faults, "%s: byte 0x%02x at %zu: one line of text is wanted", field,
+                       (unsigned char)value[i], i);
+            return false;
         }
+    return true;
 }
 
-static void check_ttl(const char *text, uint64_t *ret_ms, struct buf *faults)
+/* What the agent would refuse at each of its starts, in a VM that runs on without it. None is a default of its. */
+static void check_agent(const Manager__CreateReq *req, bool url_is_line, struct faults *faults)
+{
+    struct err e = ERR_INIT;
+    struct rpc_address address;
+    int level;
+
+    if (url_is_line && req->agent_cvm_server_url[0] &&
+        !rpc_address_parse(req->agent_cvm_server_url, &address, &e)) {
+        faults_add(faults, "agent_cvm_server_url: %s", err_text(&e));
+        err_clear(&e);
+    }
+    if (req->agent_log_level[0] && !log_level_parse(slice_of_str(req->agent_log_level), &level, &e))
+        faults_add(faults, "agent_log_level: %s", err_text(&e));
+}
+
+static void check_ttl(const char *text, uint64_t *ret_ms, struct faults *faults)
 {
     struct err e = ERR_INIT;
 
     *ret_ms = 0;
-    if (text[0] && !text_parse_duration_ms(slice_of_str(text), ret_ms, &e)) {
-        err_wrap(&e, "ttl");
-        note(faults, &e);
-    }
+    if (text[0] && !text_parse_duration_ms(slice_of_str(text), ret_ms, &e))
+        faults_add(faults, "ttl: %s", err_text(&e));
 }
 
-static void check_pems(const Manager__CreateReq *req, struct buf *faults)
+static void check_pems(const Manager__CreateReq *req, struct faults *faults)
 {
-    struct err e = ERR_INIT;
-
     for (size_t i = 0; i < ARRAY_LEN(pems); i++)
-        if (pem_of(req, &pems[i]).len > MGR_PEM_MAX) {
-            err_fail(&e, ERR_KIND_LIMIT, "%s: %zu bytes, at most %zu are taken", pems[i].field,
-                     pem_of(req, &pems[i]).len, MGR_PEM_MAX);
-            note(faults, &e);
-        }
-    if (!req->agent_cvm_client_cert.len != !req->agent_cvm_client_key.len) {
-        err_fail(&e, ERR_KIND_INVALID, "agent_cvm_client_cert and agent_cvm_client_key are wanted together");
-        note(faults, &e);
-    }
+        if (pem_of(req, &pems[i]).len > MGR_PEM_MAX)
+            faults_add(faults, "%s: %zu bytes, at most %zu are taken", pems[i].field,
+                       pem_of(req, &pems[i]).len, MGR_PEM_MAX);
+    if (!req->agent_cvm_client_cert.len != !req->agent_cvm_client_key.len)
+        faults_add(faults, "agent_cvm_client_cert and agent_cvm_client_key are wanted together");
 }
 
 bool mgr_request_check(const Manager__CreateReq *req, uint64_t *ret_ttl_ms, struct err *e)
 {
-    CLEANUP(buf_done) struct buf faults = BUF_INIT(ERR_TEXT_SIZE - 64);
+    struct faults faults = FAULTS_INIT;
     struct err word = ERR_INIT;
+    bool url_is_line = true;
 
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
-        if (lines[i].field && !pem_of_line(&lines[i]))
-            check_value(&lines[i], value_of(req, &lines[i], ""), &faults);
+        if (lines[i].field && !pem_of_line(&lines[i]) &&
+            !check_value(lines[i].field, value_of(req, &lines[i], ""), &faults) &&
+            lines[i].offset == AT(agent_cvm_server_url))
+            url_is_line = false;
+    check_agent(req, url_is_line, &faults);
     if (!mgr_cmdline_value_check("aa_kbs_params", slice_of_str(req->aa_kbs_params), &word))
-        note(&faults, &word);
+        faults_add(&faults, "%s", err_text(&word));
     check_ttl(req->ttl, ret_ttl_ms, &faults);
     check_pems(req, &faults);
-    if (faults.len == 0)
-        return true;
-    return err_fail(e, ERR_KIND_INVALID, "%.*s", (int)faults.len, (const char *)buf_slice(&faults).at);
+    return faults_none(&faults, e);
 }
 
 bool mgr_environment(const Manager__CreateReq *req, const char *cvm_id, struct buf *out, struct err *e)

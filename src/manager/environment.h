@@ -13,8 +13,9 @@
 
 /*
  * Checks every field of a request at once, before anything is made: control
- * bytes in values that become lines, words of the kernel command line, the
- * TTL, the size of PEM fields, a client certificate without its key.
+ * bytes in values that become lines, an address or a log level that the agent
+ * would not take, words of the kernel command line, the TTL, the size of PEM
+ * fields, a client certificate without its key.
  * *ret_ttl_ms is 0 when none was asked for. INVALID lists all faults.
  * Cases MG-2, D-37.
  */

@@ -65,6 +65,7 @@ static void all_faults_are_told_at_once_MG_2(void **state)
     r.agent_cvm_server_url = "host:1\nLD_PRELOAD=/x";
     r.aa_kbs_params = "cc_kbc::http://kbs:8080 init=/bin/sh";
     r.ttl = "tomorrow";
+    r.agent_log_level = "loud";
     set_pem(&r.agent_cvm_client_cert, "cert");
     assert_false(mgr_request_check(&r, &ttl_ms, &e));
     assert_int_equal(e.kind, ERR_KIND_INVALID);
@@ -72,8 +73,39 @@ static void all_faults_are_told_at_once_MG_2(void **state)
         strstr(err_text(&e), "agent_cvm_server_url: byte 0x0a at 6: one line of text is wanted; "));
     assert_non_null(strstr(err_text(&e), "aa_kbs_params: byte 0x20 at 23"));
     assert_non_null(strstr(err_text(&e), "; ttl: "));
+    assert_non_null(strstr(err_text(&e), "; agent_log_level: 'loud': "));
     assert_non_null(
         strstr(err_text(&e), "agent_cvm_client_cert and agent_cvm_client_key are wanted together"));
+}
+
+static void address_that_the_agent_would_not_take_is_refused(void **state)
+{
+    static const struct {
+        char *url;
+        bool want;
+    } rows[] = {
+        { "", true }, /* the agent has a default */
+        { "10.0.2.2:7001", true },
+        { "cvms.example:7001", true },
+        { "dns:///cvms.example:7001", true },
+        { "[::1]:7001", true },
+        { "10.0.2.2", false },
+        { "10.0.2.2:", false },
+        { "10.0.2.2:99999", false },
+        { "::1:7001", false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Manager__CreateReq r = request();
+        struct err e = ERR_INIT;
+        uint64_t ttl_ms;
+
+        r.agent_cvm_server_url = rows[i].url;
+        assert_int_equal(mgr_request_check(&r, &ttl_ms, &e), rows[i].want);
+        if (!rows[i].want)
+            assert_true(slice_starts(slice_of_str(err_text(&e)), "agent_cvm_server_url: address '"));
+    }
 }
 
 static void ttl_is_a_go_duration(void **state)
@@ -101,6 +133,7 @@ int main(void)
         cmocka_unit_test(five_lines_are_always_there),
         cmocka_unit_test(what_the_request_carries_follows),
         cmocka_unit_test(all_faults_are_told_at_once_MG_2),
+        cmocka_unit_test(address_that_the_agent_would_not_take_is_refused),
         cmocka_unit_test(ttl_is_a_go_duration),
     };
     return cmocka_run_group_tests_name("manager/environment", tests, NULL, NULL);
