@@ -203,8 +203,14 @@ static bool prepare(struct program *p, struct err *e)
 
     if (!records || !mgr_qemu_args_check(&p->settings, e))
         return false;
-    if (n < 0 || (size_t)n >= sizeof(p->vms_dir))
-        return err_fail(e, ERR_KIND_INVALID, "COCOS_RUN_DIR '%s' is too long", p->settings.run_dir);
+    if (n < 0 || n > MGR_VMS_DIR_MAX)
+        return err_fail(e, ERR_KIND_INVALID,
+                        "COCOS_RUN_DIR '%s' is too long for the sockets of VMs: at most %zu bytes are wanted",
+                        p->settings.run_dir, MGR_VMS_DIR_MAX - strlen("/vms"));
+    if (strchr(p->settings.run_dir, ','))
+        return err_fail(e, ERR_KIND_INVALID,
+                        "COCOS_RUN_DIR '%s': a ',' ends an option of swtpm: none is wanted",
+                        p->settings.run_dir);
     if (!stage_dir_open(p->vms_dir, 0700, &vms_fd, e) || !stage_dir_open(records, 0700, &p->state_fd, e))
         return false;
     if (!mgr_uuid(p->instance_id, e) || !stage_sweep(p->state_fd, e))

@@ -352,6 +352,9 @@ bool mgr_qemu_argv(const struct mgr_settings *s, const struct mgr_launch *l, str
 
     if (!cmdline || !line || !check_ids(&s->qemu, l, e))
         return false;
+    if (strlen(cmdline) > MGR_CMDLINE_MAX)
+        return err_fail(e, ERR_KIND_INVALID, "MANAGER_QEMU_KERNEL_CMDLINE%s: %zu bytes, at most %d are taken",
+                        l->extra_cmdline[0] ? " and aa_kbs_params" : "", strlen(cmdline), MGR_CMDLINE_MAX);
     line->argv.at = mem_new_array(ARGS_MAX + 1, sizeof(*line->argv.at), e);
     if (!line->argv.at)
         return false;
@@ -408,6 +411,9 @@ bool mgr_qemu_args_check(const struct mgr_settings *s, struct err *e)
 
 bool mgr_cmdline_value_check(const char *name, struct slice value, struct err *e)
 {
+    if (value.len > MGR_CMDLINE_MAX)
+        return err_fail(e, ERR_KIND_INVALID, "%s: %zu bytes, at most %d are taken on the kernel command line",
+                        name, value.len, MGR_CMDLINE_MAX);
     for (size_t i = 0; i < value.len; i++) {
         uint8_t c = value.at[i];
 

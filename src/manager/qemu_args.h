@@ -38,6 +38,9 @@ struct mgr_argv {
 /* Host data of SNP VMs when MANAGER_QEMU_HOST_DATA is empty: what our peers send, the SHA3-256 of a fixed word. */
 #define MGR_HOST_DATA_DEFAULT "tDLZRaBAhyc/SMyeaTKZo/1iuGddXiA77uGgPH3q+Mg="
 
+/* Linux on x86 takes 2047 bytes and drops the rest without a word; QEMU adds " initrd=initrd" for OVMF. */
+#define MGR_CMDLINE_MAX 2033
+
 /*
  * INVALID names the setting and the byte that has no place in it; nothing is
  * returned then.
@@ -51,7 +54,7 @@ bool mgr_qemu_args_check(const struct mgr_settings *s, struct err *e) MUST_CHECK
 
 /*
  * One "word" for the kernel command line: INVALID when value has a space,
- * a control byte, a quote or '='. name is for the error.
+ * a control byte, a quote or '=', or is too long. name is for the error.
  */
 bool mgr_cmdline_value_check(const char *name, struct slice value, struct err *e) MUST_CHECK;
 

@@ -21,6 +21,9 @@
 #define MGR_VM_GRACE_MS 2000     /* between the ends of swtpm and of QEMU, when QEMU ends both */
 #define MGR_CAUSE_MAX 768
 
+/* Longest path of the directory of all VMs: the sockets beneath have to fit into 107 bytes. */
+#define MGR_VMS_DIR_MAX 58
+
 /* What all VMs of a manager share; borrowed while any of them lives. */
 struct mgr_vm_host {
     uv_loop_t *loop;

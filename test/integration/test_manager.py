@@ -532,6 +532,8 @@ class BadSettings(ManagerTestCase):
                  ({"MANAGER_QEMU_NETDEV_ID": "a,b"}, 2, "MANAGER_QEMU_NETDEV_ID: 'a,b': letters, digits,"),
                  ({"MANAGER_QEMU_OVMF_CODE_FILE": "a\nb"}, 2, "byte 0x0a has no place in a QEMU option"),
                  ({"MANAGER_CORIM_SIGNING_KEY": "kernel"}, 1, "failed to load signing key: "),
+                 ({"COCOS_RUN_DIR": self.dir + "/" + "d" * 60}, 2, "is too long for the sockets of VMs: at most"),
+                 ({"COCOS_RUN_DIR": self.dir + "/a,b"}, 2, "/a,b': a ',' ends an option of swtpm"),
                  ({"MANAGER_GRPC_PORT": "http"}, 2, "MANAGER_GRPC_PORT: 'http': a whole number"),
                  ({"MANAGER_SWTPM": "/none/swtpm"}, 1, "swtpm is not there"),
                  ({"MANAGER_INSECURE_FAILPOINT": "nowhere"}, 2, "'nowhere': no step has that name"))

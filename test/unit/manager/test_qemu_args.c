@@ -491,6 +491,34 @@ static void faults_are_found_before_there_is_a_VM(void **state)
     }
 }
 
+/* The kernel would cut it off, and what was measured would not be what was asked for. */
+static void command_line_that_linux_would_cut_off_is_refused(void **state)
+{
+    char setting[64 + MGR_CMDLINE_MAX];
+    char *env[] = { setting, NULL };
+    char *args[] = { "cocos-manager", NULL };
+
+    (void)state;
+    for (int longer = 0; longer < 2; longer++) {
+        int name_len = snprintf(setting, sizeof(setting), "MANAGER_QEMU_KERNEL_CMDLINE=");
+        struct mgr_settings s = { 0 };
+        struct config_values values;
+        struct mgr_argv argv;
+        struct mgr_launch l = plain;
+        struct err e = ERR_INIT;
+
+        memset(setting + name_len, 'x', (size_t)MGR_CMDLINE_MAX + (size_t)longer);
+        setting[name_len + MGR_CMDLINE_MAX + longer] = '\0';
+        assert_int_equal(mgr_settings_read(1, args, env, &s, &values, &e), CONFIG_RUN);
+        assert_int_equal(mgr_qemu_args_check(&s, &e), !longer);
+        err_clear(&e);
+        l.extra_cmdline = "y";
+        assert_false(mgr_qemu_argv(&s, &l, &argv, &e));
+        assert_non_null(strstr(err_text(&e), " and aa_kbs_params: "));
+        config_values_done(&values);
+    }
+}
+
 static void host_data_of_our_peers_is_the_hash_of_their_word(void **state)
 {
     uint8_t digest[HASH_SHA3_256_LEN];
@@ -532,7 +560,7 @@ static void check_word(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(goldens) + ARRAY_LEN(refusals) + ARRAY_LEN(words) + 4];
+    struct CMUnitTest tests[ARRAY_LEN(goldens) + ARRAY_LEN(refusals) + ARRAY_LEN(words) + 5];
     size_t n = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(goldens); i++)
@@ -544,6 +572,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(MG_1_MG_2_no_value_begins_an_option);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(MG_1_MG_2_no_value_has_a_line_end);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(faults_are_found_before_there_is_a_VM);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(command_line_that_linux_would_cut_off_is_refused);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(host_data_of_our_peers_is_the_hash_of_their_word);
     return cmocka_run_group_tests_name("manager/qemu_args", tests, NULL, NULL);
 }
