@@ -3,26 +3,12 @@
  * under way. The first byte says in which pieces they come and whether
  * messages are asked for. Each call ends exactly once.
  */
-#include <assert.h>
-
-#include "rpc/conn_int.h"
+#include "conn_run.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MODE_PIECES = 7, MODE_WANT = 8, MODE_DEADLINE = 16, MODE_STARTED = 64 };
+enum { MODE_WANT = 8, MODE_DEADLINE = 16, MODE_STARTED = 64 };
 #define CALLS 3
-
-struct run {
-    struct rpc_conn *conn;
-    uint8_t mode;
-    uint64_t now_ms;
-    size_t closed, acked;
-};
-
-static uint64_t mono(void *ctx)
-{
-    return ((struct run *)ctx)->now_ms;
-}
 
 static void on_message(struct rpc_call *c, struct buf *body, void *ctx)
 {
@@ -31,49 +17,12 @@ static void on_message(struct rpc_call *c, struct buf *body, void *ctx)
         rpc_call_want(c);
 }
 
-static void on_closed(struct rpc_call *c, const struct rpc_status *status, const struct rpc_md *trailers,
-                      void *ctx)
-{
-    (void)c;
-    (void)trailers;
-    assert(slice_is_utf8(slice_of_str(status->message)));
-    ((struct run *)ctx)->closed++;
-}
-
 static const struct rpc_call_events events = { .message = on_message, .closed = on_closed };
 
 static void on_acked(bool ok, void *ctx)
 {
     (void)ok;
     ((struct run *)ctx)->acked++;
-}
-
-static void turn(struct run *r)
-{
-    struct buf out = BUF_INIT(4u << 20);
-
-    do {
-        buf_consume(&out, out.len);
-        rpc_conn_pull(r->conn, &out, 65536);
-    } while (rpc_conn_dispatch(r->conn) || out.len > 0);
-    buf_done(&out);
-}
-
-static void feed(struct run *r, struct slice in)
-{
-    static const size_t pieces[] = { SIZE_MAX, 1, 2, 9, 10, 64, 1000, 16393 };
-    size_t piece = pieces[r->mode & MODE_PIECES];
-
-    while (in.len > 0) {
-        struct slice now = slice_first(in, piece);
-
-        in = slice_after(in, now.len);
-        rpc_conn_feed(r->conn, now);
-        r->now_ms += 7;
-        if (rpc_conn_deadline(r->conn) <= r->now_ms)
-            rpc_conn_tick(r->conn);
-        turn(r);
-    }
 }
 
 static void begin(struct run *r, size_t i)

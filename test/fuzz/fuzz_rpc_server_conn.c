@@ -4,32 +4,11 @@
  * the server answers. Whatever comes, every call that was opened is told of
  * its end once, and nothing stays charged to the peer.
  */
-#include <assert.h>
-
-#include "rpc/conn_int.h"
+#include "conn_run.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum {
-    MODE_PIECES = 7,
-    MODE_WANT = 8,
-    MODE_REPLY = 16,
-    MODE_SINGLE = 32,
-    MODE_STARTED = 64,
-    MODE_EARLY = 128
-};
-
-struct run {
-    struct rpc_conn *conn;
-    uint8_t mode;
-    uint64_t now_ms;
-    size_t opened, closed;
-};
-
-static uint64_t mono(void *ctx)
-{
-    return ((struct run *)ctx)->now_ms;
-}
+enum { MODE_WANT = 8, MODE_REPLY = 16, MODE_SINGLE = 32, MODE_STARTED = 64, MODE_EARLY = 128 };
 
 static void on_message(struct rpc_call *c, struct buf *body, void *ctx)
 {
@@ -47,15 +26,6 @@ static void on_half_closed(struct rpc_call *c, void *ctx)
 {
     (void)ctx;
     rpc_call_finish(c, RPC_OK, "done", NULL);
-}
-
-static void on_closed(struct rpc_call *c, const struct rpc_status *status, const struct rpc_md *trailers,
-                      void *ctx)
-{
-    (void)c;
-    (void)trailers;
-    assert(slice_is_utf8(slice_of_str(status->message)));
-    ((struct run *)ctx)->closed++;
 }
 
 static const struct rpc_call_events events = {
@@ -76,34 +46,6 @@ static void on_open(struct rpc_conn *n, struct rpc_call *c, void *ctx)
     rpc_call_want(c);
     if ((r->mode & MODE_EARLY) && r->opened % 3 == 0)
         rpc_call_finishf(c, RPC_ABORTED, "no: %s", rpc_call_method(c));
-}
-
-static void turn(struct run *r)
-{
-    struct buf out = BUF_INIT(4u << 20);
-
-    do {
-        buf_consume(&out, out.len);
-        rpc_conn_pull(r->conn, &out, 65536);
-    } while (rpc_conn_dispatch(r->conn) || out.len > 0);
-    buf_done(&out);
-}
-
-static void feed(struct run *r, struct slice in)
-{
-    static const size_t pieces[] = { SIZE_MAX, 1, 2, 9, 10, 64, 1000, 16393 };
-    size_t piece = pieces[r->mode & MODE_PIECES];
-
-    while (in.len > 0) {
-        struct slice now = slice_first(in, piece);
-
-        in = slice_after(in, now.len);
-        rpc_conn_feed(r->conn, now);
-        r->now_ms += 7;
-        if (rpc_conn_deadline(r->conn) <= r->now_ms)
-            rpc_conn_tick(r->conn);
-        turn(r);
-    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
