@@ -88,12 +88,7 @@ class Stop(InState):
     def test_AG_2_stop_during_an_upload(self):
         self.start_agent()
         self.order()
-        users = self.users()
-        go_on = threading.Event()
-        def slow():
-            yield users.pb.AlgoRequest(algorithm=b"x" * 100000)
-            go_on.wait(harness.deadline(20))
-        call = users.stub.Algo.future(slow(), metadata=plain(self.algo_key, ALGORITHM))
+        call, go_on = self.users().slow_algo(plain(self.algo_key, ALGORITHM), b"x" * 100000)
         harness.wait_until(lambda: self.files(), what="staged files")
         self.assertEqual(self.cvms.stop_computation().message, "")
         self.assertEqual((call.code(), call.details()), (grpc.StatusCode.ABORTED, "the computation was stopped"))

@@ -386,17 +386,12 @@ class Users(AgentTestCase):
         self.upload_rest()
 
     def test_two_at_once_only_one_algorithm_counts(self):
-        go_on, results = threading.Event(), []
-        def slow():
-            yield self.caller.pb.AlgoRequest(algorithm=self.algorithm)
-            go_on.wait(harness.deadline(20))
-        call = self.caller.stub.Algo.future(slow(), metadata=plain(self.algo_key, ALGORITHM))
+        call, go_on = self.caller.slow_algo(plain(self.algo_key, ALGORITHM), self.algorithm)
         harness.wait_until(lambda: len(self.staged()) == 2, what="staged files")
         self.algo()
         go_on.set()
         self.assertEqual(call.code(), UNKNOWN)
         self.assertTrue(call.details() == NOT_NOW or call.details().startswith("all expected"), call.details())
-        del results
 
     def test_attestation_arguments_and_missing_service(self):
         pb, stub = self.caller.pb, self.caller.stub

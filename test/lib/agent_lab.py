@@ -288,6 +288,18 @@ class Users:
                 yield self.pb.DataRequest(dataset=content[at:at + chunk], filename=filename)
         return self.stub.Data(messages(), metadata=md, timeout=harness.deadline(seconds))
 
+    def slow_algo(self, md, content):
+        """
+        An upload that has sent content and neither ends nor goes on. Returns
+        the call and an event that lets it end.
+        """
+        go_on = threading.Event()
+
+        def messages():
+            yield self.pb.AlgoRequest(algorithm=content)
+            go_on.wait(harness.deadline(60))
+        return self.stub.Algo.future(messages(), metadata=md), go_on
+
     def result(self, md, seconds=30):
         """(bytes, initial metadata)"""
         call = self.stub.Result(self.pb.ResultRequest(), metadata=md, timeout=harness.deadline(seconds))
