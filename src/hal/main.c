@@ -29,8 +29,7 @@
 #define STOP_GRACE_MS 5000  /* for services when the machine ends              */
 #define GIVE_WAY_FAILURES 3 /* a service that ended so often no longer holds up the next */
 #define ORPHANS_MS 2000     /* for what a service left running to end          */
-#define REST_NICE \
-    10 /* a tenth of what a service gets: done in seconds beside an algorithm that never rests */
+#define REST_NICE 10        /* a tenth of what a service gets, also beside an algorithm that never rests */
 #define SERVICE_COUNT 4
 
 struct init {
