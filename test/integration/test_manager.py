@@ -8,6 +8,7 @@ manager sees of a VM, without its weight. Real ones run in test/e2e.
 import concurrent.futures
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -34,6 +35,19 @@ def cmdline(pid):
             return f.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def is_gone(cgroup):
+    """Removes it when nothing in it lives any more."""
+    try:
+        os.rmdir(cgroup)
+    except FileNotFoundError:
+        return True
+    except OSError as e:
+        if e.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 class ManagerTestCase(harness.TestCase):
@@ -100,6 +114,14 @@ class ManagerTestCase(harness.TestCase):
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.end_cgroups()
+
+    def end_cgroups(self):
+        """Those of VMs that were left to a manager that never came."""
+        for note in glob.glob(f"{self.run_dir}/vms/*/cgroup"):
+            with open(note, encoding="utf-8") as f:
+                cgroup = f.read()
+            harness.wait_until(lambda path=cgroup: is_gone(path), what=f"the end of all in {cgroup}")
 
     def fails(self, code, text, call, *args, **members):
         with self.assertRaises(grpc.RpcError) as caught:
@@ -411,6 +433,7 @@ class RealTpm(ManagerTestCase):
         for pid in self.of_vms():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.end_cgroups()
 
     def wait_clean(self):
         super().wait_clean()
