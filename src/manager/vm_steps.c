@@ -16,6 +16,7 @@
 #include "manager/vm_int.h"
 #include "proto/pb.h"
 
+#define ARGUMENTS_MAX ((size_t)128 * 1024)
 #define PRESS_AGAIN_MS 1000
 
 /* The longest name of a socket in the directory, with its slash; sun_path holds 108 bytes. */
@@ -140,6 +141,18 @@ static enum step_result copy_firmware(struct mgr_vm *vm, struct err *e)
 
 /* ---------------------------------------------------------------------- QEMU */
 
+/* As our peers' manager does at this level. There is no secret in it: case MG-11. */
+static void log_arguments(const struct mgr_vm *vm)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(ARGUMENTS_MAX);
+    struct err e = ERR_INIT;
+
+    for (size_t i = 0; i < vm->argv.count; i++)
+        if (!buf_format(&text, &e, "%s%s", i ? " " : "", vm->argv.at[i]))
+            return;
+    log_info("VM %s: %s", vm->record.id, buf_str(&text, &e));
+}
+
 static enum step_result start_qemu(struct mgr_vm *vm, struct err *e)
 {
     const struct mgr_vm_host *h = vm->host;
@@ -185,6 +198,7 @@ static enum step_result start_qemu(struct mgr_vm *vm, struct err *e)
     vm->record.qemu = mgr_process_id(vm->qemu);
     vm->claim.pid = vm->record.qemu.pid;
     log_info("VM %s: qemu runs as process %d", vm->record.id, (int)vm->record.qemu.pid);
+    log_arguments(vm);
     return STEP_DONE;
 }
 

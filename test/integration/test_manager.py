@@ -359,6 +359,7 @@ class Calls(ManagerTestCase):
                     self.assertEqual(os.stat(path).st_mode & 0o777, 0o600, path)
         self.assertEqual(holders, {"environment", "key.pem"})
         self.assertNotIn(secret, self.process.text())
+        self.process.wait_log(contains=" -smp 4,maxcpus=64 -m 16M,slots=5,maxmem=30G -drive ")
 
     def test_no_free_port_is_one_clear_error(self):
         with socket.socket() as s:
