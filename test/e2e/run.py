@@ -21,6 +21,7 @@ time; repeat.json has the phases of all runs and their medians.
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -56,6 +57,13 @@ LOADED_MAX = 8
 # program -> (variable that names another, Debian package)
 NEEDED = {"qemu-system-x86_64": ("MANAGER_QEMU_BIN_PATH", "qemu-system-x86"),
           "swtpm": ("MANAGER_SWTPM", "swtpm"), "gcc": (None, "gcc")}
+
+
+def drop_cgroups(private):
+    """Of VMs that a story which failed left behind; their processes have ended by now."""
+    for note in pathlib.Path(private).glob("r/vms/*/cgroup"):
+        with contextlib.suppress(OSError):
+            os.rmdir(note.read_text(encoding="utf-8"))
 
 
 class Missing(Exception):
@@ -179,6 +187,7 @@ class Run:
             bundle.collect(out, private)
             self.judge(result, report, private)
         finally:
+            drop_cgroups(private)
             shutil.rmtree(private, ignore_errors=True)
         return result
 
