@@ -11,7 +11,6 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-#define EV_PCR_COUNT 24
 #define EV_BANKS_MAX 5
 #define EV_DIGEST_MAX 64
 

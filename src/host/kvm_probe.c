@@ -37,14 +37,17 @@ static const unsigned char code[] = {
     0xcf, 0x00, 0xff, 0xff, 0x00, 0x00, 0x00, 0x9b, 0xaf, 0x00, 0x1f, 0x00, 0xd8, 0x00, 0xff, 0xff,
 };
 
-void host_probe_rom(unsigned char *ret)
+#define ROM_LEN 65536
+
+/* The firmware image; ret has ROM_LEN bytes. */
+static void make_rom(unsigned char *ret)
 {
     static const unsigned char reset[] = { 0xe9, 0x0d,
                                            0x00 }; /* jmp to offset 0, where the processor starts */
 
-    memset(ret, 0, HOST_PROBE_ROM_LEN);
+    memset(ret, 0, ROM_LEN);
     memcpy(ret, code, sizeof(code));
-    memcpy(ret + HOST_PROBE_ROM_LEN - 16, reset, sizeof(reset));
+    memcpy(ret + ROM_LEN - 16, reset, sizeof(reset));
 }
 
 struct probe {
@@ -172,15 +175,15 @@ static void on_exit_of_qemu(struct child *c, const struct child_exit *how, void 
 
 static bool write_rom(int dir_fd, struct err *e)
 {
-    CLEANUP(mem_done) unsigned char *rom = mem_new(HOST_PROBE_ROM_LEN, e);
+    CLEANUP(mem_done) unsigned char *rom = mem_new(ROM_LEN, e);
     struct stage_file f = STAGE_FILE_INIT;
     bool ok;
 
     if (!rom)
         return false;
 
-    host_probe_rom(rom);
-    ok = stage_file_begin(dir_fd, &f, e) && stage_file_write(&f, slice_of(rom, HOST_PROBE_ROM_LEN), e) &&
+    make_rom(rom);
+    ok = stage_file_begin(dir_fd, &f, e) && stage_file_write(&f, slice_of(rom, ROM_LEN), e) &&
          stage_file_commit(&f, ROM_NAME, 0600, true, e);
     stage_file_done(&f);
     return ok;

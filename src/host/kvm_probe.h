@@ -40,8 +40,4 @@ bool host_kvm_probe(uv_loop_t *loop, const char *qemu, const char *root, int sta
 bool host_tcg_probe(uv_loop_t *loop, const char *qemu, int state_dir_fd, host_kvm_done_fn done, void *ctx,
                     struct err *e) MUST_CHECK;
 
-/* The firmware image, 64 KiB; for tests. ret has that many bytes. */
-#define HOST_PROBE_ROM_LEN 65536
-void host_probe_rom(unsigned char *ret);
-
 #endif
