@@ -45,6 +45,19 @@ bool mgr_ring_tail(const struct mgr_ring *r, size_t max, struct buf *out, struct
     return true;
 }
 
+struct slice mgr_console_words(struct slice tail, size_t max)
+{
+    static const char panic[] = "Kernel panic";
+    const uint8_t *found = tail.len ? memmem(tail.at, tail.len, panic, sizeof(panic) - 1) : NULL;
+
+    if (found)
+        return slice_first(slice_after(tail, (size_t)(found - tail.at)), max);
+    if (tail.len <= max)
+        return tail;
+    tail = slice_after(tail, tail.len - max);
+    return slice_after(tail, slice_find(tail, '\n') + 1);
+}
+
 static void closed(uv_handle_t *h)
 {
     mem_free(h->data);

@@ -23,6 +23,13 @@ void mgr_ring_add(struct mgr_ring *r, struct slice bytes);
 /* Appends what is kept, oldest first: at most max bytes, from the start of a line when something was cut. */
 bool mgr_ring_tail(const struct mgr_ring *r, size_t max, struct buf *out, struct err *e) MUST_CHECK;
 
+/*
+ * What tells most about the end of a guest, at most max bytes of this tail: the
+ * last lines, or what begins with its kernel's panic, for the registers that a
+ * panic ends with explain nothing.
+ */
+struct slice mgr_console_words(struct slice tail, size_t max);
+
 struct mgr_console;
 
 /* Connects to QEMU's socket at path now; connected comes once, with why NULL on success. */

@@ -12,6 +12,9 @@
 #include "manager/vm_int.h"
 #include "proto/pb.h"
 
+#define CONSOLE_SEARCHED ((size_t)16 * 1024)
+#define CONSOLE_SHOWN ((size_t)400)
+
 bool mgr_uuid(char *ret, struct err *e)
 {
     uint8_t b[16];
@@ -215,15 +218,16 @@ void mgr_vm_undone(struct mgr_vm *vm, enum vm_awaits what)
     unwind(vm); /* the undo sees that what it waited for has ended */
 }
 
-/* The last lines of the console behind a cause, so that a person sees what the guest saw (MG-7). */
+/* The last words of the console behind a cause, so that a person sees what the guest saw (MG-7). */
 static void add_console(struct mgr_vm *vm)
 {
-    CLEANUP(buf_done) struct buf tail = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf tail = BUF_INIT(CONSOLE_SEARCHED);
     CLEANUP(buf_done) struct buf safe = BUF_INIT(8192);
     struct err e = ERR_INIT;
     size_t used = strlen(vm->cause);
 
-    if (!mgr_vm_console(vm, 400, &tail, &e) || tail.len == 0 || !text_safe(buf_slice(&tail), &safe, &e))
+    if (!mgr_vm_console(vm, CONSOLE_SEARCHED, &tail, &e) || tail.len == 0 ||
+        !text_safe(mgr_console_words(buf_slice(&tail), CONSOLE_SHOWN), &safe, &e))
         return;
     snprintf(vm->cause + used, sizeof(vm->cause) - used, "; its console ends: %.*s", (int)safe.len,
              (const char *)buf_slice(&safe).at);

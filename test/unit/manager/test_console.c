@@ -73,9 +73,31 @@ static void MG_9_tail_longer_than_its_buffer_is_an_error(void **state)
     assert_int_equal(e.kind, ERR_KIND_LIMIT);
 }
 
+/* What a person is shown of a guest that has ended. */
+static const struct words_case {
+    const char *name;
+    const char *tail;
+    size_t max;
+    const char *want;
+} words[] = {
+    { "MG_7_words_of_an_empty_console", "", 10, "" },
+    { "MG_7_words_are_the_last_whole_lines", "one\ntwo\nthree\n", 9, "three\n" },
+    { "MG_7_words_are_all_when_they_fit", "one\ntwo\n", 8, "one\ntwo\n" },
+    { "MG_7_words_begin_with_the_panic", "boots\nKernel panic - not syncing: x\nRAX: 0\nRBX: 0\n", 36,
+      "Kernel panic - not syncing: x\nRAX: 0" },
+};
+
+static void check_words(void **state)
+{
+    const struct words_case *c = *state;
+    struct slice got = mgr_console_words(slice_of_str(c->tail), c->max);
+
+    assert_true(slice_equal_str(got, c->want));
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(cases) + 2] = {
+    struct CMUnitTest tests[ARRAY_LEN(cases) + ARRAY_LEN(words) + 2] = {
         cmocka_unit_test(MG_9_flood_keeps_the_last_bytes_only),
         cmocka_unit_test(MG_9_tail_longer_than_its_buffer_is_an_error),
     };
@@ -83,5 +105,8 @@ int main(void)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         tests[2 + i] = (struct CMUnitTest){ cases[i].name, check_tail, NULL, NULL,
                                             (void *)(uintptr_t)&cases[i] };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        tests[2 + ARRAY_LEN(cases) + i] = (struct CMUnitTest){ words[i].name, check_words, NULL, NULL,
+                                                               (void *)(uintptr_t)&words[i] };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
