@@ -7,6 +7,7 @@ manager sees of a VM, without its weight. Real ones run in test/e2e.
 
 import concurrent.futures
 import contextlib
+import datetime
 import errno
 import glob
 import hashlib
@@ -17,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -69,8 +71,8 @@ class ManagerTestCase(harness.TestCase):
                 "MANAGER_QEMU_DISK_IMG_KERNEL_FILE": "kernel", "MANAGER_QEMU_DISK_IMG_ROOTFS_FILE": "initrd",
                 "MANAGER_QEMU_OVMF_CODE_FILE": "code.fd", "MANAGER_QEMU_OVMF_VARS_FILE": "vars.fd", **more}
 
-    def manager(self, credentials=None, **env):
-        self.process = self.daemon("cocos-manager", env=self.env(**env))
+    def manager(self, credentials=None, faketime=None, **env):
+        self.process = self.daemon("cocos-manager", env=self.env(**env), faketime=faketime)
         self.connect(credentials)
 
     def connect(self, credentials=None):
@@ -340,6 +342,44 @@ class Calls(ManagerTestCase):
         self.manager(MANAGER_SWTPM=path, MANAGER_SWTPM_TIMEOUT="5s")
         self.fails(grpc.StatusCode.UNKNOWN, "the software TPM (swtpm) does not answer at "
                    f"{self.run_dir}/vms/", self.create)
+        self.wait_clean()
+
+    def test_MG_9_flood_on_the_console_is_bounded(self):
+        """Of 64 MiB the last lines are kept; the manager does not grow and goes on answering."""
+        self.manager(MANAGER_QEMU_KERNEL_CMDLINE="fake=floods")
+        before = self.process.status("VmRSS")
+        made = self.create()
+
+        def tail():
+            self.assertIn(made.cvm_id, self.list())
+            return self.vms.Console(self.more.ConsoleRequest(id=made.cvm_id), timeout=harness.deadline(30)).tail
+        harness.wait_until(lambda: tail().endswith(b"the flood is over\n"), 120, "the end of the flood")
+        self.assertLessEqual(len(tail()), 64 * 1024)
+        self.assertLess(self.process.status("VmHWM") - before, 16 * 1024)
+        self.remove(made.cvm_id)
+        self.wait_clean()
+
+    def test_MG_10_ttl_does_not_care_for_jumps_of_the_clock(self):
+        clock = self.make_file("clock", "+0")
+        self.manager(faketime="+0", FAKETIME=None, FAKETIME_TIMESTAMP_FILE=clock, FAKETIME_NO_CACHE="1")
+
+        def jump(offset, vm_ttl):
+            """A VM of this ttl, and then another time of day; returns its id and by how many seconds the log jumped."""
+            made = self.create(ttl=vm_ttl)
+            self.make_file("clock", offset)
+            at = len(self.process.records)
+            self.fails(grpc.StatusCode.UNKNOWN, "not found", self.remove, "nobody")
+            other = self.create()
+            when = self.process.wait_log(after=at, contains="runs; its agent")["time"]
+            self.remove(other.cvm_id)
+            return made.cvm_id, datetime.datetime.fromisoformat(when[:19] + "+00:00").timestamp() - time.time()
+        stays, jumped = jump("+2d", "24h")
+        self.assertGreater(jumped, 24 * 3600)  # or else nothing has been shown
+        self.assertIn(stays, self.list())
+        ends, jumped = jump("-2d", "3s")
+        self.assertLess(jumped, -24 * 3600)
+        self.process.wait_log(contains=f"VM {ends} ended: its time to live is over", seconds=60)
+        self.remove(stays)
         self.wait_clean()
 
     def test_MG_11_secrets_are_nowhere_but_in_the_guests_files(self):

@@ -61,6 +61,27 @@ static void say(int fd, const char *text)
         _exit(0);
 }
 
+/* 64 MiB of lines, as fast as they are read, and a last one; by a process of its own, so that QMP goes on. */
+static void flood(int console)
+{
+    static char block[65536];
+
+    if (fork() != 0)
+        return;
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] = i % 64 == 63 ? '\n' : 'x';
+    for (int i = 0; i < 1024; i++)
+        for (size_t at = 0; at < sizeof(block);) {
+            ssize_t n = write(console, block + at, sizeof(block) - at);
+
+            if (n <= 0)
+                _exit(0);
+            at += (size_t)n;
+        }
+    say(console, "the flood is over\n");
+    _exit(0);
+}
+
 struct fake {
     const char *mode;
     int qmp, console;   /* listening */
@@ -78,6 +99,8 @@ static void obey(struct fake *f, const char *line)
         if (f->reader < 0) /* it has connected before it said this */
             f->reader = accept(f->console, NULL, NULL);
         say(f->reader, "guest boots\n");
+        if (strcmp(f->mode, "floods") == 0)
+            flood(f->reader);
         if (strcmp(f->mode, "panics") == 0) {
             say(f->client, "{\"event\":\"GUEST_PANICKED\",\"data\":{\"action\":\"poweroff\"}}\r\n");
             _exit(0);
