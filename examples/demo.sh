@@ -251,7 +251,7 @@ vm_settings() {
     export MANAGER_QEMU_BOOT=fast MANAGER_QEMU_MEMORY_SIZE=512M
     export MANAGER_QEMU_SMP_COUNT=1 MANAGER_QEMU_SMP_MAXCPUS=1 MANAGER_QEMU_HOST_FWD_ADDR=127.0.0.1
     export MANAGER_QEMU_KERNEL_CMDLINE="console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off \
-no_timer_check tsc=reliable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2"
+no_timer_check tsc=unstable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2"
     export MANAGER_GRPC_HOST=127.0.0.1 MANAGER_GRPC_PORT=0 MANAGER_HTTP_HOST=127.0.0.1 MANAGER_HTTP_PORT=0
 }
 

@@ -72,12 +72,12 @@ void e2e_key(const char *name)
 
 static const char fast_cmdline[] =
     "MANAGER_QEMU_KERNEL_CMDLINE=console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off "
-    "no_timer_check tsc=reliable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2";
+    "no_timer_check tsc=unstable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2";
 
 /* The address by DHCP, and the firmware's event log on the console. */
 static const char measured_cmdline[] =
     "MANAGER_QEMU_KERNEL_CMDLINE=console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off "
-    "no_timer_check tsc=reliable cocos.event-log=console";
+    "no_timer_check tsc=unstable cocos.event-log=console";
 
 static const char *tool(const char *name, const char *otherwise)
 {
