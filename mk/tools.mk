@@ -79,7 +79,7 @@ help:
 	@echo 'make demo        the main job in a VM: an algorithm meets a dataset; MODE=host without one'
 	@echo 'make test        everything: unit, fuzz corpus, integration and interop tests'
 	@echo 'make guest       the kernel and the initramfs of VMs, into build/guest/; make repro builds them twice'
-	@echo 'make e2e         computations in VMs; STORY=direct-upload one of them'
+	@echo 'make e2e         computations in VMs; STORY=direct-upload one of them, REPEAT=20 again and again'
 	@echo 'make e2e-snp     the stories in SEV-SNP VMs, or why not; e2e-tdx in TDX ones; REQUIRE_HW=1'
 	@echo 'make unit        unit tests and fuzz corpus only'
 	@echo 'make lint        layers, banned calls, look of the code; make format mends the look'

@@ -24,6 +24,7 @@ int main(void)
     cast_upload_algorithm(&c, "owner");
     cast_upload_data(&c, "owner");
     e2e_line(&c.cvms, 20000, "\"event_type\":\"Failed\",\"status\":\"Failed\"", NULL, 0);
+    cast_once(&c, "Failed", "Failed");
     e2e_mark("the end of the computation was told");
     cast_wait_for_agent(&c);
     cast_upload_algorithm(&c, "owner");

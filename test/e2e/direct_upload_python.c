@@ -12,7 +12,8 @@ int main(void)
     cast_upload_data(&c, "owner");
     e2e_line(&c.cvms, 60000, "\"event_type\":\"ConsumingResults\"", NULL, 0);
     e2e_mark("result ready");
-    cast_result(&c, "owner", "\"slope\"");
+    cast_result(&c, "owner", "\"slope\": 49\\.68");
+    e2e_line(&c.cvms, 10000, "\"event_type\":\"Complete\",\"status\":\"Completed\"", NULL, 0);
     e2e_remove(&c.vm);
     return e2e_end();
 }

@@ -39,15 +39,17 @@ int main(void)
     cast_vm(&c, "minimal");
     cast_wait_for_agent(&c);
     cast_upload_algorithm(&c, "consumer");
-    if (e2e_cli(c.vm.port, "data", south, e2e_file("north.pem"), NULL) != 1)
-        e2e_fail("AG-4: north could upload the dataset of south");
+    if (e2e_cli(c.vm.port, "data", south, e2e_file("north.pem"), NULL) != 1 ||
+        !e2e_cli_said("signature verification failed"))
+        e2e_fail("AG-4: north could upload the dataset of south; see cli.log");
     if (e2e_cli(c.vm.port, "data", north, e2e_file("north.pem"), NULL) != 0 ||
         e2e_cli(c.vm.port, "data", south, e2e_file("south.pem"), NULL) != 0)
         e2e_fail("an owner could not upload his own dataset; see cli.log");
     e2e_mark("data uploaded");
     e2e_line(&c.cvms, 20000, "\"event_type\":\"ConsumingResults\"", NULL, 0);
-    if (e2e_cli(c.vm.port, "result", "-o", e2e_file("."), e2e_file("north.pem"), NULL) != 1)
-        e2e_fail("AG-5: someone who is no consumer got the result");
+    if (e2e_cli(c.vm.port, "result", "-o", e2e_file("."), e2e_file("north.pem"), NULL) != 1 ||
+        !e2e_cli_said("signature verification failed"))
+        e2e_fail("AG-5: someone who is no consumer got the result; see cli.log");
     cast_result(&c, "consumer", "north 3 south 2");
     e2e_remove(&c.vm);
     return e2e_end();

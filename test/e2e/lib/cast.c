@@ -1,6 +1,7 @@
 #include "e2e/lib/cast.h"
 
 #include <regex.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,31 @@ void cast_cvms(struct cast *c)
              sizeof(c->cvms_port));
 }
 
+void cast_cvms_again(struct cast *c, const char *flag, const char *value)
+{
+    char port[32];
+
+    e2e_signal(&c->cvms, SIGKILL);
+    e2e_wait(&c->cvms, 5000);
+    e2e_mark("CVMS killed");
+    snprintf(port, sizeof(port), "PORT=%s", c->cvms_port);
+    e2e_start(&c->cvms, "cvms-test", "HOST=127.0.0.1", port, "-public-key-path", e2e_file("owner.pub.pem"),
+              "-attested-tls-bool", "false", "-algo-path", c->algorithm, "-algo-type", c->kind, "-data-paths",
+              c->dataset, "-output", "jsonl", flag, value, NULL);
+}
+
+void cast_once(struct cast *c, const char *type, const char *status)
+{
+    char regex[256];
+    unsigned count;
+
+    snprintf(regex, sizeof(regex), "\"event_type\":\"%s\",\"status\":\"%s\".*\"timestamp\":\"([^\"]*)\"",
+             type, status);
+    count = e2e_count(&c->cvms, regex);
+    if (count != 1)
+        e2e_fail("the event %s/%s was told %u times, not once", type, status, count);
+}
+
 void cast_vm(struct cast *c, const char *flavour)
 {
     e2e_manager(&c->manager, flavour, c->manager_extra);
@@ -34,8 +60,14 @@ void cast_vm(struct cast *c, const char *flavour)
 
 void cast_wait_for_agent(struct cast *c)
 {
+    char fault[512] = "";
+
     /* One line and not two: the agent's answer and its events come by different streams, in either order. */
-    e2e_line(&c->cvms, 30000, "\"event_type\":\"ReceivingAlgorithm\"", NULL, 0);
+    e2e_line(&c->cvms, 30000,
+             "\"event_type\":\"ReceivingAlgorithm\"|\"kind\":\"run_res\".*\"error\":\"([^\"]+)\"", fault,
+             sizeof(fault));
+    if (fault[0])
+        e2e_fail("the agent refuses the computation: %s", fault);
     e2e_mark("agent connected");
 }
 

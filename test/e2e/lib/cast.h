@@ -28,6 +28,8 @@ void cast_one_provider(struct cast *c, const char *flavour, const char *algorith
 /* The parts of it. algorithm is beneath the build directory, or a file with a slash in front. */
 void cast_algorithm(struct cast *c, const char *algorithm, const char *kind);
 void cast_cvms(struct cast *c);
+/* The CVMS is killed, and another one is there at its port, with two more flags or NULL. */
+void cast_cvms_again(struct cast *c, const char *flag, const char *value);
 void cast_vm(struct cast *c, const char *flavour);
 void cast_wait_for_agent(struct cast *c);
 
@@ -36,6 +38,9 @@ void cast_wait_for_agent(struct cast *c);
  * one that follows from the manifest that cvms-test prints for the same flags.
  */
 void cast_measured(struct cast *c);
+
+/* Wants the event to have happened once; the same one delivered again counts once. */
+void cast_once(struct cast *c, const char *type, const char *status);
 
 /* Uploads that must succeed; who names the key. */
 void cast_upload_algorithm(struct cast *c, const char *who);

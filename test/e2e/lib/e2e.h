@@ -77,6 +77,12 @@ void e2e_start(struct e2e_process *p, const char *program, ...);
  */
 void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char *ret, size_t len);
 
+/*
+ * How many lines of its log match, counting those once whose first group
+ * matched the same: what is delivered again is no second event.
+ */
+unsigned e2e_count(const struct e2e_process *p, const char *regex);
+
 void e2e_signal(struct e2e_process *p, int signal);
 /* Waits for its end; returns the exit code, or -signal. A signal that the story did not send ends the story. */
 int e2e_wait(struct e2e_process *p, unsigned within_ms);
@@ -106,6 +112,9 @@ void e2e_remove(const struct e2e_vm *vm);
 bool e2e_listed(const struct e2e_vm *vm);
 /* Waits until the manager does not list it any more. */
 void e2e_gone(const struct e2e_vm *vm, unsigned within_ms);
+
+/* Milliseconds since the story began, by a clock that does not jump. */
+unsigned e2e_now_ms(void);
 
 /* Milliseconds, longer under emulation, sanitizers and load. */
 unsigned e2e_ms(unsigned ms);

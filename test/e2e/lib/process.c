@@ -231,6 +231,29 @@ void e2e_line(struct e2e_process *p, unsigned within_ms, const char *regex, char
     regfree(&re);
 }
 
+#define COUNTED_MAX 64
+
+unsigned e2e_count(const struct e2e_process *p, const char *regex)
+{
+    static char seen[COUNTED_MAX][128];
+    char found[128];
+    unsigned count = 0;
+    long from = 0;
+    regex_t re;
+
+    compile(&re, regex);
+    while (count < COUNTED_MAX && search(p->log, &re, &from, found, sizeof(found))) {
+        unsigned i = 0;
+
+        while (i < count && strcmp(seen[i], found) != 0)
+            i++;
+        if (i == count)
+            snprintf(seen[count++], sizeof(seen[0]), "%s", found);
+    }
+    regfree(&re);
+    return count;
+}
+
 /* ----------------------------------------------------------------------- CLI */
 
 static long cli_from; /* where the output of the last command begins */

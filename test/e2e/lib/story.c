@@ -87,6 +87,11 @@ void e2e_begin(const char *story)
     e2e_mark("begin");
 }
 
+unsigned e2e_now_ms(void)
+{
+    return (unsigned)now_ms();
+}
+
 unsigned e2e_ms(unsigned ms)
 {
     return (unsigned)((uint64_t)ms * e2e.scale / 100);
