@@ -12,6 +12,8 @@
 #ifndef BASE_ZIP_H
 #define BASE_ZIP_H
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 
 /* Where the bytes go; false stops with *e. */
@@ -33,10 +35,11 @@ bool zip_write_dir(int dir_fd, zip_sink_fn sink, void *ctx, struct zip_stats *re
 bool zip_measure_dir(int dir_fd, uint64_t *ret_len, struct err *e) MUST_CHECK;
 
 struct zip_limits {
-    uint64_t bytes;   /* unpacked, in all; 0: 64 GiB          */
-    uint64_t entries; /* 0: 100000                            */
-    uint64_t ratio;   /* unpacked / packed, above 1 MiB; 0: 1000 */
-    uint64_t depth;   /* directories; 0: 64                   */
+    uint64_t bytes;            /* unpacked, in all; 0: 64 GiB          */
+    uint64_t entries;          /* 0: 100000                            */
+    uint64_t ratio;            /* unpacked / packed, above 1 MiB; 0: 1000 */
+    uint64_t depth;            /* directories; 0: 64                   */
+    const atomic_bool *cancel; /* looked at all the time; true ends with CANCELLED; NULL: never */
 };
 
 /*

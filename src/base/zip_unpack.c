@@ -24,6 +24,7 @@ struct job {
     uLong crc;
     uint8_t *in; /* ZIP_BLOCK_LEN each          */
     uint8_t *out;
+    const atomic_bool *cancel; /* or NULL */
 };
 
 static bool read_block(struct job *j, size_t *ret_len, struct err *e)
@@ -42,6 +43,8 @@ static bool write_block(struct job *j, const struct zip_entry *entry, struct sli
 {
     if (bytes.len > entry->len - j->len)
         return err_fail(e, ERR_KIND_INVALID, "it unpacks to more than the directory says");
+    if (j->cancel && atomic_load(j->cancel))
+        return err_fail(e, ERR_KIND_CANCELLED, "unpacking was stopped");
     j->len += bytes.len;
     j->crc = crc32(j->crc, bytes.at, (uInt)bytes.len);
     return stage_write_all(j->out_fd, bytes, e);
@@ -195,11 +198,12 @@ static bool unpack_entry(struct job *j, int top_fd, const struct zip_entry *entr
     return ok;
 }
 
-static bool unpack_all(int fd, int top_fd, const struct zip_directory *d, struct err *e)
+static bool unpack_all(int fd, int top_fd, const struct zip_directory *d, const atomic_bool *cancel,
+                       struct err *e)
 {
     CLEANUP(mem_done) uint8_t *in = mem_new(ZIP_BLOCK_LEN, e);
     CLEANUP(mem_done) uint8_t *out = mem_new(ZIP_BLOCK_LEN, e);
-    struct job j = { .in_fd = fd, .out_fd = -1, .in = in, .out = out };
+    struct job j = { .in_fd = fd, .out_fd = -1, .in = in, .out = out, .cancel = cancel };
 
     if (!in || !out)
         return false;
@@ -296,7 +300,7 @@ bool zip_unpack(int fd, int dest_dir_fd, const struct zip_limits *limits, struct
         return err_wrap(e, "unpack a zip archive");
     }
     ok = stage_open_beneath(dest_dir_fd, top, O_RDONLY | O_DIRECTORY, 0, &top_fd, e) &&
-         unpack_all(fd, top_fd, &d, e) && publish(top_fd, dest_dir_fd, e);
+         unpack_all(fd, top_fd, &d, l.cancel, e) && publish(top_fd, dest_dir_fd, e);
     /* Empty by now when all went well. */
     (void)!stage_remove_tree(dest_dir_fd, top, &ignored);
     if (!ok)

@@ -262,9 +262,35 @@ static void AR_5_directory_swapped_for_a_link_while_unpacking(void **state)
     munmap(s, sizeof(*s));
 }
 
+/* ---- an archive that takes its time, and somebody who waits for its end ---- */
+
+static void unpacking_that_is_stopped_leaves_nothing_AG_2(void **state)
+{
+    CLEANUP(fd_done) int archive = open("a.zip", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CLEANUP(fd_done) int src = -1;
+    CLEANUP(fd_done) int dest = -1;
+    atomic_bool cancel = true;
+    const struct zip_limits limits = { .cancel = &cancel };
+    struct err e = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(scratch_sh("mkdir dest src; echo x > src/file"), 0);
+    src = open("src", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dest = open("dest", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    write_sink_fd = archive;
+    assert_true(zip_write_dir(src, write_sink, NULL, NULL, &e));
+    assert_false(zip_unpack(archive, dest, &limits, NULL, &e));
+    assert_int_equal(e.kind, ERR_KIND_CANCELLED);
+    assert_int_equal(scratch_count("dest"), 0);
+    atomic_store(&cancel, false);
+    err_clear(&e);
+    assert_true(zip_unpack(archive, dest, &limits, NULL, &e));
+    assert_true(scratch_has("dest/file"));
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(many_cases) + 2];
+    struct CMUnitTest tests[ARRAY_LEN(many_cases) + 3];
     size_t count = 0;
 
     UNIT_ROWS(tests, count, many_cases, check_many_in_scratch);
@@ -272,5 +298,7 @@ int main(void)
                                                                         scratch_teardown);
     tests[count++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(
         AR_5_directory_swapped_for_a_link_while_unpacking, enter, scratch_teardown);
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(
+        unpacking_that_is_stopped_leaves_nothing_AG_2, enter, scratch_teardown);
     return _cmocka_run_group_tests("base/zip_hostile", tests, count, NULL, NULL);
 }
