@@ -70,6 +70,11 @@ void e2e_key(const char *name)
     secret_done(&private_pem);
 }
 
+/*
+ * The TSC is no clock here: under emulation on a busy host the kernel measures
+ * it against the PIT, and has been wrong by a factor of 30. Its other clocks
+ * (HPET; with KVM the host's) are right.
+ */
 static const char fast_cmdline[] =
     "MANAGER_QEMU_KERNEL_CMDLINE=console=ttyS0 quiet panic=-1 cryptomgr.notests rodata=off "
     "no_timer_check tsc=unstable cocos.ip=10.0.2.15/24 cocos.gateway=10.0.2.2";
