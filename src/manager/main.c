@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/daemon.h"
@@ -31,6 +32,7 @@ struct program {
     char vms_dir[MGR_PATH_MAX];
     char qemu[PATH_MAX]; /* the program, absolute */
     int state_fd;
+    int vms_fd;
     struct tls_server *tls;
     struct rpc_server *server;
     struct mgr_fleet *fleet;
@@ -194,9 +196,22 @@ static void probed(const struct host_kvm_verdict *v, void *ctx)
         daemon_fail(&p->daemon, &e);
 }
 
+/* A manager that shared a directory with another would take over, or sweep away, what the other makes just now. */
+static bool take_dir(const char *path, const char *setting, int *ret_fd, struct err *e)
+{
+    if (!stage_dir_open(path, 0700, ret_fd, e))
+        return false;
+    if (flock(*ret_fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    if (errno == EWOULDBLOCK)
+        return err_fail(e, ERR_KIND_UNAVAILABLE,
+                        "'%s': another manager uses it; give each a %s of its own, or end the other", path,
+                        setting);
+    return err_fail_os(e, "lock '%s'", path);
+}
+
 static bool prepare(struct program *p, struct err *e)
 {
-    CLEANUP(fd_done) int vms_fd = -1;
     CLEANUP(mem_done) char *records = mem_format(e, "%s/manager", p->settings.state_dir);
     struct err no_cgroup = ERR_INIT;
     int n = snprintf(p->vms_dir, sizeof(p->vms_dir), "%s/vms", p->settings.run_dir);
@@ -211,7 +226,8 @@ static bool prepare(struct program *p, struct err *e)
         return err_fail(e, ERR_KIND_INVALID,
                         "COCOS_RUN_DIR '%s': a ',' ends an option of swtpm: none is wanted",
                         p->settings.run_dir);
-    if (!stage_dir_open(p->vms_dir, 0700, &vms_fd, e) || !stage_dir_open(records, 0700, &p->state_fd, e))
+    if (!take_dir(p->vms_dir, "COCOS_RUN_DIR", &p->vms_fd, e) ||
+        !take_dir(records, "COCOS_STATE_DIR", &p->state_fd, e))
         return false;
     if (!mgr_uuid(p->instance_id, e) || !stage_sweep(p->state_fd, e))
         return false;
@@ -282,7 +298,7 @@ static bool start(void *ctx, struct err *e)
 int main(int argc, char **argv)
 {
     static const struct daemon_turns turns = { start, stop, take_down };
-    static struct program p = { .state_fd = -1 };
+    static struct program p = { .state_fd = -1, .vms_fd = -1 };
     struct config_values values = { 0 };
     struct err e = ERR_INIT;
     int code;
@@ -295,6 +311,7 @@ int main(int argc, char **argv)
         mgr_fleet_free(p.fleet);
         tls_server_free(p.tls);
         fd_done(&p.state_fd);
+        fd_done(&p.vms_fd);
     }
     config_values_done(&values);
     return code;

@@ -730,6 +730,16 @@ class Restart(ManagerTestCase):
         self.manager()
         self.assertIn(made.cvm_id, self.list())
 
+    def test_second_manager_in_a_directory_of_the_first_is_refused(self):
+        self.manager()
+        made = self.create()
+        for env, setting in (({"COCOS_STATE_DIR": self.dir + "/other"}, "COCOS_RUN_DIR"),
+                             ({"COCOS_RUN_DIR": self.dir + "/other"}, "COCOS_STATE_DIR")):
+            done = self.run_program("cocos-manager", env=self.env(**env), expect=1)
+            self.assertIn(f"another manager uses it; give each a {setting}", done.stdout + done.stderr)
+        self.assertIn(made.cvm_id, self.list())
+        self.assertEqual(len(self.processes()), 2)
+
     def test_SIGTERM_while_a_vm_is_being_made_ends_it(self):
         self.manager(MANAGER_QEMU_KERNEL_CMDLINE="fake=mute")
         call = self.stub.CreateVm.future(self.pb.CreateReq(agent_cvm_server_url=URL))
