@@ -18,6 +18,7 @@ NOTE = re.compile(rf"# ({MOMENT}) ")
 STAMP = re.compile(rf'"time":"({MOMENT})"')
 INIT = re.compile(r"([01]\d|2[0-3]):([0-5]\d):([0-5]\d\.\d+) [A-Z]+ +")
 BOOT = re.compile(r"phase=(\S+)\s+up_ms=(\d+)")
+QEMU = re.compile(r"VM (\S+): qemu runs as process")
 KERNEL = re.compile(r"\[ *(\d+\.\d+)\]")
 
 
@@ -123,13 +124,14 @@ def phases(out):
     """
     named = marks(out)
     asked = first(when for when, _, what in named if what == "create VM")
-    qemu = first(seconds(r["time"]) for r in records(os.path.join(out, "cocos-manager.log"))
-                 if "qemu runs as process" in r.get("msg", ""))
-    if asked is None or qemu is None:
+    began = first((seconds(r["time"]), QEMU.match(r["msg"]).group(1))
+                  for r in records(os.path.join(out, "cocos-manager.log")) if QEMU.match(r.get("msg", "")))
+    if asked is None or began is None:
         return []
+    qemu, vm = began
     lag = guest_lag(out)
-    boot = first(consoles(out).values())
-    cvms = list(records(os.path.join(out, "cvms-test.log")))
+    boot = consoles(out).get(f"console-{vm[:8]}.log")
+    cvms = [r for r in records(os.path.join(out, "cvms-test.log")) if r.get("job_id", vm) == vm]
     moments = {
         "QEMU start": qemu,
         "init": boot.phases.get("init") if boot else None,
