@@ -229,10 +229,11 @@ static void nothing_to_end_is_fine(void **state)
 static void those_to_spare_are_spared_with_their_children(void **state)
 {
     struct err e = ERR_INIT;
-    pid_t spare = fork();
+    pid_t spare;
 
     (void)state;
     reset_board();
+    spare = fork();
     if (spare == 0) {
         if (fork() == 0)
             go_plain();
