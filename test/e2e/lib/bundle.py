@@ -10,6 +10,7 @@ import moments
 
 TAIL = 15         # lines of the merged log in the summary
 ID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 DAMAGE = re.compile(r".*: (\S+)\.log:\d+: (.*)")
 LINE_MAX = 2000   # characters; a run of the CVMS prints whole manifests
 
@@ -33,6 +34,7 @@ def short(line):
     """Without what every line of a merged log has: stamps, and ids at their whole length."""
     note = moments.NOTE.match(line)
     line = line[note.end():] if note else readable(line)
+    line = CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", line)  # a guest's bytes reach no terminal, nor TAP as a line
     return ID.sub(r"\1", line)[:LINE_MAX]
 
 

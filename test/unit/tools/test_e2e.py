@@ -215,6 +215,12 @@ class E2e(harness.TestCase):
                 self.assertEqual((done.returncode, done.stderr), (
                     1, f"e2e: '{name}' is not on this machine: apt-get install {package}, or make deps\n"))
 
+    def test_bytes_of_a_guest_stay_on_one_line_of_the_summary(self):
+        self.story("story", CONSOLE.format('agent: {"level":"INFO","msg":"a\\nok 9 - b\\u001b[2J"}') + "exit 1\n")
+        done = self.run_stories()
+        self.assertIn("INFO a\\x0aok 9 - b\\x1b[2J", done.stdout)
+        self.assertNotIn("\nok 9", done.stdout)
+
     def test_missing_guest_is_named(self):
         self.story("story", SAYS_OK)
         os.unlink(os.path.join(self.build, "guest/vmlinux"))
