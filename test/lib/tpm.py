@@ -40,8 +40,13 @@ class Swtpm:
         self.daemon = case.daemon(shutil.which("swtpm"), "socket", "--tpm2", "--tpmstate", f"dir={self.dir}",
                                   "--server", f"type=unixio,path={self.path}",
                                   "--ctrl", f"type=unixio,path={self.path}.ctrl", "--flags", flags, ready=False)
-        harness.wait_until(lambda: os.path.exists(self.path), what="the socket of swtpm")
+        harness.wait_until(self.listens, what="swtpm to listen")
         self.relay = case.make_file(f"{name}-relay.py", RELAY)
+
+    def listens(self):
+        """The socket is there a moment before anyone may connect to it."""
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+            return any(line.split()[3] == "00010000" and line.rstrip().endswith(" " + self.path) for line in f)
 
     def tool(self, *words, expect=0):
         env = dict(os.environ, TPM2TOOLS_TCTI=f"cmd:{sys.executable} {self.relay} {self.path}", TSS2_LOG="all+none")
