@@ -95,11 +95,20 @@ kill_strays() {
     local i pid found
     for ((i = 0; i < 100; i++)); do
         found=$(strays)
-        [ -n "$found" ] || return
+        [ -n "$found" ] || break
         for pid in $found; do
             kill -KILL "$pid" 2>/dev/null
         done
         sleep 0.05
+    done
+    drop_cgroups
+}
+
+# A VM that was killed leaves its cgroup, empty; a file in its directory names it.
+drop_cgroups() {
+    local note
+    for note in "$tmp"/r/vms/*/cgroup; do
+        [ ! -f "$note" ] || rmdir "$(cat "$note")" 2>/dev/null || :
     done
 }
 
