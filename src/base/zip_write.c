@@ -116,13 +116,13 @@ static bool check_regular(const struct stat *st, struct err *e)
 }
 
 /* A directory found on the way, to be listed later. */
-static bool push(struct buf *todo, const char *path, struct err *e)
+static bool push(struct buf *pending, const char *path, struct err *e)
 {
-    return buf_append(todo, slice_of(path, strlen(path) + 1), e);
+    return buf_append(pending, slice_of(path, strlen(path) + 1), e);
 }
 
-/* Lists one directory: files go to t, directories to todo. */
-static bool list_dir(int dir_fd, const char *path, struct tree *t, struct buf *todo, struct err *e)
+/* Lists one directory: files go to t, directories to pending. */
+static bool list_dir(int dir_fd, const char *path, struct tree *t, struct buf *pending, struct err *e)
 {
     CLEANUP(dir_done) DIR *dir = NULL;
     CLEANUP(fd_done) int fd = -1;
@@ -145,7 +145,7 @@ static bool list_dir(int dir_fd, const char *path, struct tree *t, struct buf *t
             err_fail_os(e, "look at it");
             return wrap_name(e, slice_of_str(full));
         }
-        if (S_ISDIR(st.st_mode) ? !push(todo, full, e) : !tree_add(t, full, e))
+        if (S_ISDIR(st.st_mode) ? !push(pending, full, e) : !tree_add(t, full, e))
             return false;
     }
     return ok;
@@ -170,24 +170,24 @@ static size_t depth_of(struct slice path)
 /* All files beneath dir_fd, sorted. A list of directories instead of recursion keeps one open at a time. */
 static bool tree_read(int dir_fd, struct tree *t, struct err *e)
 {
-    CLEANUP(buf_done) struct buf todo = BUF_INIT(NAMES_MAX);
+    CLEANUP(buf_done) struct buf pending = BUF_INIT(NAMES_MAX);
     CLEANUP(mem_done) char *path = NULL;
 
-    if (!push(&todo, "", e))
+    if (!push(&pending, "", e))
         return false;
-    while (todo.len) {
-        struct slice next = slice_first(buf_slice(&todo), slice_find(buf_slice(&todo), '\0'));
+    while (pending.len) {
+        struct slice next = slice_first(buf_slice(&pending), slice_find(buf_slice(&pending), '\0'));
 
         mem_done(&path);
         path = mem_dup_slice(next, e);
         if (!path)
             return false;
-        buf_consume(&todo, next.len + 1);
+        buf_consume(&pending, next.len + 1);
         if (depth_of(slice_of_str(path)) > ZIP_DEPTH_MAX) {
             err_fail(e, ERR_KIND_LIMIT, "directories deeper than %d", ZIP_DEPTH_MAX);
             return wrap_name(e, slice_of_str(path));
         }
-        if (!list_dir(dir_fd, path, t, &todo, e))
+        if (!list_dir(dir_fd, path, t, &pending, e))
             return path[0] ? wrap_name(e, slice_of_str(path)) : false;
     }
     if (t->count)

@@ -71,6 +71,17 @@ class Docs(harness.TestCase):
                 if re.match(r"^  (-\w, --\w|    --\w|[A-Z]\w+$)", line):
                     self.assertRegex(options[i + 1], r"^        \S", f"{name}: {line}")
 
+    def test_doctor_looks_at_what_the_manager_would_take(self):
+        def defaults(text):
+            rows = re.findall(r"^  ([A-Z][A-Z0-9_]+)\n        (.+)", text, re.M)
+            return {name: re.findall(r"default ([^)]*)\)$", row) for name, row in rows}
+
+        texts = self.helps()
+        manager, doctor = defaults(texts["cocos-manager"]), defaults(texts["cocos-cli doctor"])
+        self.assertGreater(len(doctor), 20)
+        for name, default in doctor.items():
+            self.assertEqual(default, manager.get(name, "no such setting"), name)
+
 
 if __name__ == "__main__":
     harness.main()
